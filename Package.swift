@@ -19,6 +19,9 @@ let package = Package(
   ],
   targets: [
     .target(name: "PageTables", swiftSettings: strict),
+    .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
+    .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
+    .testTarget(name: "XuanTieTests", dependencies: ["XuanTie"], swiftSettings: strict),
   ]
 )

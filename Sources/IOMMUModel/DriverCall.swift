@@ -1,0 +1,97 @@
+public import PageTables
+
+/// One call of an IOMMU driver's map or unmap function, as its arguments say.
+public struct DriverCall: Hashable, Sendable {
+  /// What the call asks for.
+  public enum Operation: Hashable, Sendable {
+    /// Map the range to `target` on.
+    case map(target: GPA, protection: Protection, allocation: AllocationFlags?)
+    /// Take the range out.
+    case unmap
+  }
+
+  /// The driver's function: `xt_iommu_map`.
+  public let function: String
+  /// What is asked for.
+  public let operation: Operation
+  /// The domain argument as the function received it.
+  public let domain: KVA
+  /// Where the range starts.
+  public let iova: IOVA
+  /// The range's size in bytes.
+  public let length: UInt64
+  /// The page size and count, where the driver's signature has them (6.x); nil where it has one length.
+  public let pages: Pages?
+
+  /// `pgsize` and `pgcount`.
+  public struct Pages: Hashable, Sendable {
+    /// Bytes a page.
+    public let size: UInt64
+    /// How many.
+    public let count: UInt64
+
+    /// `count` pages of `size` bytes.
+    public init(size: UInt64, count: UInt64) {
+      self.size = size
+      self.count = count
+    }
+  }
+
+  /// A call with these arguments.
+  public init(
+    function: String, operation: Operation, domain: KVA, iova: IOVA, length: UInt64, pages: Pages? = nil
+  ) {
+    self.function = function
+    self.operation = operation
+    self.domain = domain
+    self.iova = iova
+    self.length = length
+    self.pages = pages
+  }
+
+  /// Whether this is a map call.
+  public var isMap: Bool { target != nil }
+
+  /// Where a map call points; nil for an unmap.
+  public var target: GPA? {
+    if case .map(let target, _, _) = operation { return target }
+    return nil
+  }
+
+  /// A map call's protection; nil for an unmap.
+  public var protection: Protection? {
+    if case .map(_, let protection, _) = operation { return protection }
+    return nil
+  }
+
+  /// The range's last byte; for an empty range its start.
+  public var last: IOVA { length == 0 ? iova : iova + (length &- 1) }
+
+  /// Whether the range holds `address`.
+  public func covers(_ address: IOVA) -> Bool { address - iova < length }
+}
+
+/// Which call a function makes.
+public enum CallKind: String, Hashable, Sendable, CaseIterable {
+  /// Maps a range.
+  case map
+  /// Unmaps a range.
+  case unmap
+}
+
+/// A driver function worth stopping at, with its parameters in the order of the calling convention (RISC-V: a0 first).
+public struct DriverFunction: Hashable, Sendable {
+  /// The symbol.
+  public let symbol: String
+  /// What it does.
+  public let kind: CallKind
+  /// Parameter names as the sources spell them.
+  public let parameters: [String]
+
+  /// A function `symbol` with these parameters.
+  public init(symbol: String, kind: CallKind, parameters: [String]) {
+    self.symbol = symbol
+    self.kind = kind
+    self.parameters = parameters
+  }
+}

@@ -1,0 +1,65 @@
+public import PageTables
+
+/// One IOMMU driver: where to stop, how to read a call, what the call should leave in the tables, and which device walks
+/// them. The rest of the project sees this protocol and never a tenant's name.
+public protocol DriverProfile: Sendable {
+  /// The driver and the variant of it: `xuantie-iommu, map_pages (6.x)`.
+  var name: String { get }
+
+  /// How the variant was recognised, as a phrase.
+  var recognition: String { get }
+
+  /// The functions to stop at.
+  var functions: [DriverFunction] { get }
+
+  /// The call that `function` was given, from its arguments in the order of ``DriverFunction/parameters``.
+  func call(_ function: DriverFunction, arguments: [UInt64]) throws(TargetError) -> DriverCall
+
+  /// The leaves that a map call should write; empty for an unmap.
+  func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun]
+
+  /// The device on the other side.
+  var device: any DeviceModel { get }
+
+  /// The function's name for the index that each level takes in the driver's sources, root first, to point at a line:
+  /// `vpn2_idx`.
+  func indexName(atLevel level: Int) -> String
+
+  /// Finds out where the driver keeps its domains and its device. Done once per symbol file.
+  func layout(in target: any Target) throws(TargetError) -> any DriverLayout
+}
+
+/// Where a driver's structures lie in this kernel: every offset from debug information.
+public protocol DriverLayout: Sendable {
+  /// The first-stage root of a domain, and the descriptor that the device's tables name it by.
+  func domain(_ domain: KVA, in kernel: KernelMemory) throws(TargetError) -> Domain
+
+  /// The guest-physical address of the device's register block.
+  func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA
+}
+
+/// A domain as the driver keeps it.
+public struct Domain: Hashable, Sendable {
+  /// The pointer that map calls carry.
+  public let pointer: KVA
+  /// The root that the driver writes to.
+  public let root: TableRoot
+  /// The descriptor that device-table entries of this domain point to; nil when the driver has none yet.
+  public let descriptor: GPA?
+
+  /// A domain.
+  public init(pointer: KVA, root: TableRoot, descriptor: GPA?) {
+    self.pointer = pointer
+    self.root = root
+    self.descriptor = descriptor
+  }
+}
+
+/// An IOMMU family that can recognise its driver in a kernel.
+public protocol Tenant: Sendable {
+  /// The family's name.
+  static var name: String { get }
+
+  /// The profile that fits the kernel's symbols; nil when none of this family's symbols is there.
+  static func profile(in target: any Target) throws(TargetError) -> (any DriverProfile)?
+}

@@ -1,0 +1,93 @@
+public import PageTables
+
+/// Leaves that a driver writes for consecutive IOVAs in one table level: what a map call should leave behind.
+///
+/// One call may need several runs: mixed leaf sizes, contiguous groups.
+public struct LeafRun: Hashable, Sendable {
+  /// The first IOVA.
+  public let iova: IOVA
+  /// The leaves' level; 0 for 4 KiB.
+  public let level: Int
+  /// How many leaves.
+  public let count: UInt64
+  /// The first leaf.
+  public let first: PageTableEntry
+  /// What each leaf adds to the one before it: 1 << 10 for consecutive pages, 0 inside a contiguous group.
+  public let step: UInt64
+  /// The bytes that one leaf covers of the IOVA range.
+  public let span: UInt64
+
+  /// `count` leaves from `iova` on.
+  public init(iova: IOVA, level: Int, count: UInt64, first: PageTableEntry, step: UInt64, span: UInt64) {
+    self.iova = iova
+    self.level = level
+    self.count = count
+    self.first = first
+    self.step = step
+    self.span = span
+  }
+
+  /// The IOVA of leaf `position`.
+  public func iova(_ position: UInt64) -> IOVA { iova + position &* span }
+
+  /// Leaf `position`.
+  public func leaf(_ position: UInt64) -> PageTableEntry {
+    PageTableEntry(rawValue: first.rawValue &+ position &* step, format: first.format)
+  }
+}
+
+/// An entry that a map call should write, and where it lies in memory as far as its tables exist.
+public struct PredictedEntry: Hashable, Sendable {
+  /// The entry's level.
+  public let level: Int
+  /// Its index.
+  public let index: Int
+  /// Its table; nil while the driver has yet to allocate it.
+  public let table: GPA?
+  /// Its address; nil together with the table.
+  public let entryAddress: GPA?
+  /// The value; nil for a pointer to a table that does not exist yet.
+  public let value: PageTableEntry?
+
+  /// A predicted entry.
+  public init(level: Int, index: Int, table: GPA?, entryAddress: GPA?, value: PageTableEntry?) {
+    self.level = level
+    self.index = index
+    self.table = table
+    self.entryAddress = entryAddress
+    self.value = value
+  }
+}
+
+extension LeafRun {
+  /// The entries that leaf `position` needs, root first: pointers as memory has them now, then the leaf as the driver
+  /// should write it. Another `geometry` replays another hypothesis about the driver's indices.
+  public func predictedEntries(
+    _ position: UInt64, geometry: TableGeometry, root: GPA, in memory: some PhysicalMemory
+  ) throws(UnreadableMemory) -> [PredictedEntry] {
+    var entries: [PredictedEntry] = []
+    var table: GPA? = root
+    for level in stride(from: geometry.rootLevel, to: self.level, by: -1) {
+      let index = geometry.index(of: iova(position), atLevel: level)
+      let address = table.map { geometry.entryAddress(table: $0, index: index) }
+      let found = try entry(at: address, geometry: geometry, in: memory)
+      entries.append(
+        PredictedEntry(level: level, index: index, table: table, entryAddress: address, value: found))
+      table = found?.address
+    }
+    let index = geometry.index(of: iova(position), atLevel: level)
+    entries.append(
+      PredictedEntry(
+        level: level, index: index, table: table,
+        entryAddress: table.map { geometry.entryAddress(table: $0, index: index) }, value: leaf(position)))
+    return entries
+  }
+
+  private func entry(
+    at address: GPA?, geometry: TableGeometry, in memory: some PhysicalMemory
+  ) throws(UnreadableMemory) -> PageTableEntry? {
+    guard let address else { return nil }
+    let entry = try memory.entry(at: address, format: geometry.mode.entryFormat)
+    return entry.isPointer ? entry : nil
+  }
+}

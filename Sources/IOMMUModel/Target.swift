@@ -1,0 +1,35 @@
+public import PageTables
+
+/// What a driver profile may ask of the debugger that holds the guest. Everything else it works out for itself.
+public protocol Target {
+  /// The value of an integer or pointer expression in the target's language, cut to 64 bits.
+  func evaluate(_ expression: String) throws(TargetError) -> UInt64
+
+  /// The C string that an expression of type `char *` or `char[]` gives.
+  func string(_ expression: String) throws(TargetError) -> String
+
+  /// The parameter names of a function, in order; an error when the symbol or its debug information is missing.
+  func parameters(of function: String) throws(TargetError) -> [String]
+
+  /// `count` bytes of the kernel's memory.
+  func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8]
+
+  /// The answer of the machine's monitor (QEMU's HMP) to a command.
+  func monitor(_ command: String) throws(TargetError) -> String
+}
+
+/// Why the debugger could not answer: a full sentence that tells what to do.
+public struct TargetError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// The sentence.
+  public let description: String
+
+  /// An error with this sentence.
+  public init(_ description: String) { self.description = description }
+}
+
+extension Target {
+  /// The offset of `member` in `type`, both as the sources spell them.
+  public func offset(of member: String, in type: String) throws(TargetError) -> UInt64 {
+    try evaluate("(unsigned long)&((\(type) *)0)->\(member)")
+  }
+}

@@ -1,0 +1,151 @@
+public import IOMMUModel
+public import PageTables
+
+/// The Linux driver `drivers/iommu/xuantie-iommu.c`, in the two shapes that its map calls have had.
+///
+/// 5.10: `iommu_ops.map`, one `size`. 6.x: `map_pages`, `pgsize` and `pgcount`. The shape is read off the parameter names in
+/// the debug information, never off a version.
+public struct XuanTieDriver: DriverProfile {
+  /// Which arguments a call has.
+  public enum Signature: String, Sendable, CaseIterable {
+    /// `map(domain, iova, paddr, size, iommu_prot, gfp)`.
+    case size
+    /// `map_pages(domain, iova, paddr, pgsize, pgcount, iommu_prot, gfp, mapped)`.
+    case pages
+  }
+
+  /// The shape of this kernel's driver.
+  public let signature: Signature
+
+  /// The driver with this shape.
+  public init(signature: Signature) { self.signature = signature }
+
+  /// The driver and its shape.
+  public var name: String {
+    signature == .size ? "xuantie-iommu, map (5.10 signature)" : "xuantie-iommu, map_pages (6.x signature)"
+  }
+
+  /// Which parameter gave the shape away.
+  public var recognition: String {
+    signature == .size ? "xt_iommu_map has a parameter `size`" : "xt_iommu_map has a parameter `pgsize`"
+  }
+
+  /// `xt_iommu_map` and `xt_iommu_unmap`.
+  public var functions: [DriverFunction] {
+    let range = signature == .size ? ["size"] : ["pgsize", "pgcount"]
+    let result = signature == .size ? [] : ["mapped"]
+    return [
+      DriverFunction(
+        symbol: "xt_iommu_map", kind: .map,
+        parameters: ["domain", "iova", "paddr"] + range + ["iommu_prot", "gfp"] + result),
+      DriverFunction(symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova"] + range + ["gather"]),
+    ]
+  }
+
+  /// Reads a call; an error when arguments are missing or describe a range that cannot be.
+  public func call(_ function: DriverFunction, arguments: [UInt64]) throws(TargetError) -> DriverCall {
+    guard arguments.count >= function.parameters.count else {
+      throw TargetError(
+        "\(function.symbol) takes \(function.parameters.count) arguments, but only \(arguments.count) could be read.")
+    }
+    var values: [String: UInt64] = [:]
+    for (parameter, value) in zip(function.parameters, arguments) { values[parameter] = value }
+    let iova = IOVA(values["iova"] ?? 0)
+    var pages: DriverCall.Pages?
+    var length = values["size"] ?? 0
+    if let size = values["pgsize"], let count = values["pgcount"] {
+      pages = DriverCall.Pages(size: size, count: count)
+      let (product, overflow) = size.multipliedReportingOverflow(by: count)
+      guard !overflow else {
+        throw TargetError(
+          "\(function.symbol) was asked for \(count) pages of \(hex(size)) bytes at IOVA \(iova): more than 2^64 bytes.")
+      }
+      length = product
+    }
+    // `int iommu_prot` and `gfp_t gfp` have 32 bits; the registers' upper halves are not theirs.
+    let operation: DriverCall.Operation =
+      switch function.kind {
+      case .unmap: .unmap
+      case .map:
+        .map(
+          target: GPA(values["paddr"] ?? 0),
+          protection: Protection(rawValue: UInt32(truncatingIfNeeded: values["iommu_prot"] ?? 0)),
+          allocation: values["gfp"].map { AllocationFlags(rawValue: $0 & 0xffff_ffff) })
+      }
+    return DriverCall(
+      function: function.symbol, operation: operation, domain: KVA(values["domain"] ?? 0), iova: iova, length: length,
+      pages: pages)
+  }
+
+  /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses.
+  public func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun] {
+    guard case .map(let target, let protection, _) = call.operation, call.length % 4096 == 0, call.length > 0 else {
+      return []
+    }
+    var flags: PageTableEntry.Flags = .valid
+    if protection.contains(.read) { flags.insert(.read) }
+    if protection.contains(.write) { flags.formUnion([.read, .write]) }
+    let first = PageTableEntry(rawValue: (target.rawValue >> 12 & 0xfff_ffff_ffff) << 10 | UInt64(flags.rawValue))
+    return [LeafRun(iova: call.iova, level: 0, count: call.length / 4096, first: first, step: 1 << 10, span: 4096)]
+  }
+
+  /// QEMU's `xmmuv1`.
+  public var device: any DeviceModel { XuanTieDevice() }
+
+  /// `vpn2_idx` at level 2, as the driver's mapping loop calls it.
+  public func indexName(atLevel level: Int) -> String { "vpn\(level)_idx" }
+
+  /// The offsets of the driver's structures, from debug information.
+  public func layout(in target: any Target) throws(TargetError) -> any DriverLayout {
+    let domain = "struct xt_iommu_domain"
+    return XuanTieLayout(
+      domain: try target.offset(of: "domain", in: domain),
+      rootPageNumber: try target.offset(of: "td.stage1.s1ppn", in: domain),
+      mode: try target.offset(of: "td.stage1.s1mode", in: domain),
+      descriptor: try target.offset(of: "td.tdcfg.tdtab_dma", in: domain))
+  }
+}
+
+/// The XuanTie IOMMU as a tenant.
+public enum XuanTie: Tenant {
+  /// The family's name.
+  public static let name = "XuanTie"
+
+  /// The driver's profile when the kernel has `xt_iommu_map`; an error when it has it without debug information.
+  public static func profile(in target: any Target) throws(TargetError) -> (any DriverProfile)? {
+    // A symbol's address reads no target memory, so this works before the kernel runs.
+    do { _ = try target.evaluate("(unsigned long)&xt_iommu_map") } catch { return nil }
+    let parameters = try target.parameters(of: "xt_iommu_map")
+    if parameters.contains("pgsize") { return XuanTieDriver(signature: .pages) }
+    if parameters.contains("size") { return XuanTieDriver(signature: .size) }
+    throw TargetError(
+      "xt_iommu_map has the parameters (\(parameters.joined(separator: ", "))): neither `size` (5.10) nor `pgsize` (6.x). "
+        + "This variant of the driver is not known.")
+  }
+}
+
+/// Where this kernel's `struct xt_iommu_domain` keeps what a walk needs, as offsets from its start.
+struct XuanTieLayout: DriverLayout {
+  let domain, rootPageNumber, mode, descriptor: UInt64
+
+  func domain(_ pointer: KVA, in kernel: KernelMemory) throws(TargetError) -> Domain {
+    let start = KVA(pointer.rawValue &- domain)
+    let page = try kernel.word(at: start + rootPageNumber)
+    let code = try kernel.word(at: start + mode) & 0xffff
+    guard let mode = PagingMode(firstStageCode: UInt8(truncatingIfNeeded: code)), code <= 0xff else {
+      throw TargetError("The domain at \(pointer) has s1mode \(code), which names no page table.")
+    }
+    let descriptor = try kernel.word(at: start + self.descriptor)
+    return Domain(
+      pointer: pointer, root: TableRoot(address: GPA(page << 12), mode: mode),
+      descriptor: descriptor == 0 ? nil : GPA(descriptor))
+  }
+
+  func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA {
+    let base = KVA(try target.evaluate("(unsigned long)xt_iommu->base"))
+    guard let physical = kernel.physical(base) else {
+      throw TargetError("xt_iommu->base is \(base), which the CPU's page table does not map.")
+    }
+    return physical
+  }
+}
