@@ -21,6 +21,10 @@ let package = Package(
     .target(name: "PageTables", swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
+    .target(
+      name: "Investigation",
+      dependencies: ["IOMMUModel", .product(name: "GRDB", package: "GRDB.swift")],
+      swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
     .testTarget(name: "XuanTieTests", dependencies: ["XuanTie"], swiftSettings: strict),
   ]

@@ -7,7 +7,7 @@
  * and that is all.  No address is ever translated, no fault is ever raised, and where the device
  * would refuse an access (ERSIDDIV, INVLTLB, RESUME) this block answers with 0.
  */
-#include "../driver/xuantie-iommu.h"
+#include "xuantie-iommu.h"
 
 #define REGISTER_BLOCK		0x80400000UL
 #define REGISTER_BLOCK_SIZE	0x20000UL

@@ -226,6 +226,7 @@ void lab_nic_clean_transmitted(unsigned int count);
 void lab_nic_receive(unsigned int count);
 
 /* vfio.c */
+extern u64 vfio_lost_pages;	/* pages found unmapped when their unmap came */
 int vfio_iommu_attach_group(struct pci_dev *pdev);
 int vfio_dma_do_map(unsigned long iova, phys_addr_t paddr, size_t size, int prot);
 size_t vfio_dma_do_unmap(unsigned long iova, size_t size);

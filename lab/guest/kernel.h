@@ -33,7 +33,6 @@ typedef _Bool bool;
 #define container_of(pointer, type, member) \
 	((type *)((char *)(pointer) - offsetof(type, member)))
 #define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
-#define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, value)	(*(volatile __typeof__(x) *)&(x) = (value))
 
 #define PAGE_SHIFT	12
@@ -153,6 +152,9 @@ extern phys_addr_t phys_ram_base;
 #define KERNEL_LINK_ADDR	0xffffffff80000000UL
 #define KERNEL_LOAD_ADDR	0x80200000UL
 
+/* Physical addresses 0 to 2 MiB, just below the image: the device that ends QEMU is there. */
+#define LOW_DEVICES_ADDR	(KERNEL_LINK_ADDR - SZ_2M)
+
 static inline phys_addr_t virt_to_phys(const void *va)
 {
 	unsigned long address = (unsigned long)va;
@@ -214,7 +216,7 @@ static inline unsigned int get_order(size_t size)
 void *memset(void *to, int value, size_t count);
 void *memcpy(void *to, const void *from, size_t count);
 
-/* console.c: through SBI, usable before and after the page tables are on. */
+/* console.c: usable before and after the page tables are on. */
 void lab_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void lab_stop(void) __attribute__((noreturn));
 

@@ -2,7 +2,7 @@
 /*
  * The workload: the same calls, in the same order, with the same addresses at every boot.
  */
-#include "../driver/xuantie-iommu.h"
+#include "xuantie-iommu.h"
 
 #ifdef XT_IOMMU_LEGACY_SIGNATURE
 #define SIGNATURE	"5.10"
@@ -140,6 +140,7 @@ static lab_frame void lab_reassign_memory(void)
 
 	withdraw(0x10000000, 8);
 	withdraw(0x10008000, 8);
+	withdraw(0x50000000, 4);	/* the same low 30 bits as the two above */
 	withdraw(0x50800000, 256);	/* a 2 MiB page in two halves */
 	withdraw(0x50900000, 256);
 	withdraw(0x14000000, 512);	/* 512 small pages in one 2 MiB call */
@@ -182,6 +183,9 @@ lab_frame void start_kernel(void)
 	lab_nic_transmit(6);
 	lab_reassign_memory();
 
+	if (vfio_lost_pages)
+		lab_print("vfio: %lu pages had no mapping left when they were unmapped\n",
+			  vfio_lost_pages);
 	lab_print("done: %lu map calls, %lu unmap calls, %lu pages mapped\n",
 		  lab_statistics.map_calls, lab_statistics.unmap_calls,
 		  lab_statistics.pages_mapped);

@@ -114,6 +114,7 @@ u64 lab_build_page_tables(void)
 #endif
 
 	map_range(root, top_level, KERNEL_LINK_ADDR, KERNEL_LOAD_ADDR, image_size, PTE_RWX);
+	map_range(root, top_level, LOW_DEVICES_ADDR, 0, SZ_2M, PTE_RW);
 	map_range(root, top_level, page_offset, lab_memory.start, lab_memory.size & PAGE_MASK,
 		  PTE_RW);
 	map_range(root, top_level, lab_memory.start, lab_memory.start, SZ_1G, PTE_RWX);

@@ -1,0 +1,170 @@
+public import IOMMUModel
+public import PageTables
+
+/// Everything that was asked for, against what the tables say and what the device would do.
+public struct CrossCheck: Sendable {
+  /// A range of IOVAs of one call with one verdict.
+  public struct Line: Hashable, Sendable {
+    /// The call that asked for it; for a stale range the unmap.
+    public let call: RecordedCall
+    /// The range's start.
+    public let iova: IOVA
+    /// The range's size in bytes.
+    public var length: UInt64
+    /// Where the range should lead; nil after an unmap.
+    public let expected: GPA?
+    /// The tables against the call.
+    public let tables: Verdict
+    /// The device against the call.
+    public let device: Verdict
+    /// What the device latches when it refuses.
+    public let cause: FaultCause?
+
+    /// The worse of the two verdicts.
+    public var worst: Verdict { tables.severity <= device.severity ? tables : device }
+  }
+
+  /// The ranges, worst first, then by IOVA.
+  public let lines: [Line]
+  /// 4 KiB pages compared.
+  public let pages: Int
+
+  /// The lines on which a side disagrees.
+  public var disagreements: [Line] { lines.filter { $0.worst != .agrees } }
+
+  /// Pages on which a side disagrees.
+  public var disagreeingPages: Int { disagreements.reduce(0) { $0 + Int(truncatingIfNeeded: $1.length / 4096) } }
+
+  /// Compares everything in `replay` (of `calls`) that lies in `range`.
+  ///
+  /// `registers` are the device's; nil when they could not be read, and then the device's side says nothing of its own.
+  public init(
+    _ calls: [RecordedCall], replay: Replay, profile: any DriverProfile, registers: RegisterValues?,
+    memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil
+  ) {
+    let index = TargetIndex(calls)
+    let device = profile.device
+    var merged: [Line] = []
+    var pages = 0
+    func add(_ line: Line) {
+      pages += 1
+      if let last = merged.last, last.call.number == line.call.number, last.call.call.isMap == line.call.call.isMap,
+        last.call.root == line.call.root, last.iova + last.length == line.iova, Self.merge(last, line)
+      {
+        merged[merged.count - 1].length &+= line.length
+      } else {
+        merged.append(line)
+      }
+    }
+    func inRange(_ key: Replay.Key) -> Bool { range?.contains(key.iova) ?? true }
+    for (key, page) in replay.live.filter({ inRange($0.key) }).sorted(by: { Self.order($0.key, $1.key) }) {
+      let recorded = calls[page.call]
+      guard let root = recorded.root else { continue }
+      let run = replay.runs[page.call][page.run]
+      let walk = root.mode.geometry.walk(key.iova, root: root.address, in: memory)
+      var tables = Verifier.verdict(for: run, page.position, walk)
+      if case .wrongAddress(let found) = tables, let other = index.call(mapping: found, not: page.call),
+        let id = calls[other].id
+      {
+        tables = .overwritten(found, by: id)
+      }
+      let expected = run.leaf(page.position).address
+      let seen = Self.deviceVerdict(
+        key.iova, expected: expected, recorded: recorded, tables: tables, device: device, registers: registers,
+        memory: memory)
+      add(
+        Line(
+          call: recorded, iova: key.iova, length: 4096, expected: expected, tables: tables, device: seen.0,
+          cause: seen.1))
+    }
+    for (key, number) in replay.unmapped.filter({ inRange($0.key) }).sorted(by: { Self.order($0.key, $1.key) }) {
+      let recorded = calls[number]
+      guard let root = recorded.root else { continue }
+      let walk = root.mode.geometry.walk(key.iova, root: root.address, in: memory)
+      guard let found = walk.target else {
+        pages += 1
+        continue
+      }
+      add(
+        Line(
+          call: recorded, iova: key.iova, length: 4096, expected: nil, tables: .staleAfterUnmap(found),
+          device: .agrees, cause: nil))
+    }
+    self.pages = pages
+    lines = merged.sorted {
+      ($0.worst.severity, $0.iova, $0.call.number) < ($1.worst.severity, $1.iova, $1.call.number)
+    }
+  }
+
+  private static func order(_ left: Replay.Key, _ right: Replay.Key) -> Bool {
+    (left.root, left.iova) < (right.root, right.iova)
+  }
+
+  /// Whether two neighbouring ranges say the same; addresses that advance with the range count as the same.
+  private static func merge(_ last: Line, _ next: Line) -> Bool {
+    func advanced(_ verdict: Verdict) -> Verdict {
+      switch verdict {
+      case .wrongAddress(let found): .wrongAddress(found + last.length)
+      case .overwritten(let found, let by): .overwritten(found + last.length, by: by)
+      case .staleAfterUnmap(let found): .staleAfterUnmap(found + last.length)
+      default: verdict
+      }
+    }
+    return advanced(last.tables) == next.tables && advanced(last.device) == next.device && last.cause == next.cause
+  }
+
+  /// What the device does with an access that the call allows.
+  private static func deviceVerdict(
+    _ iova: IOVA, expected: GPA, recorded: RecordedCall, tables: Verdict, device: any DeviceModel,
+    registers: RegisterValues?, memory: any PhysicalMemory
+  ) -> (Verdict, FaultCause?) {
+    guard let registers else { return (.agrees, nil) }
+    guard let requester = recorded.requester else { return (.notAttached, nil) }
+    let protection = recorded.call.protection ?? []
+    let access: Access =
+      protection.contains(.write) ? (protection.contains(.read) ? .readWrite : .write) : .read
+    let translation = device.translate(iova, access: access, requester: requester, registers: registers, memory: memory)
+    switch translation.result {
+    case .translated(let found) where found == expected: return (.agrees, nil)
+    case .translated(let found): return (.wrongAddress(found), nil)
+    case .bypassed(let why): return (.bypassed(why), nil)
+    case .unreadable(let failure): return (.unreadable(failure.address), nil)
+    case .refused(let cause):
+      let last = translation.steps.last
+      if tables == .agrees, let cause {
+        let stopped = last.map { $0.entry.isPointer } ?? true
+        return (stopped ? .latchedFault(cause) : .deviceDiffers("refuses, cause \(cause)"), cause)
+      }
+      if let last, !last.entry.isValid { return (.missing(level: last.level), cause) }
+      return (.deviceDiffers("refuses\(cause.map { ", cause \($0)" } ?? "")"), cause)
+    }
+  }
+}
+
+/// Which call maps a guest-physical page, to name the one that overwrote another.
+private struct TargetIndex {
+  private let sorted: [(start: GPA, length: UInt64, call: Int)]
+
+  init(_ calls: [RecordedCall]) {
+    sorted = calls.enumerated().compactMap { number, recorded in
+      recorded.call.target.map { ($0, recorded.call.length, number) }
+    }.sorted { ($0.0, $0.2) < ($1.0, $1.2) }
+  }
+
+  /// The last call other than `excluded` that maps `address`.
+  func call(mapping address: GPA, not excluded: Int) -> Int? {
+    var best: Int?
+    // Ranges start at or before the address; how far before is not bounded, so walk back from the partition point.
+    var low = 0
+    var high = sorted.count
+    while low < high {
+      let middle = (low + high) / 2
+      if sorted[middle].start <= address { low = middle + 1 } else { high = middle }
+    }
+    for entry in sorted[..<low].reversed().prefix(4096)
+    where address - entry.start < entry.length && entry.call != excluded {
+      best = max(best ?? entry.call, entry.call)
+    }
+    return best
+  }
+}

@@ -1,0 +1,120 @@
+public import IOMMUModel
+public import PageTables
+
+/// Compares one finished call with the tables as they are right after it.
+public struct Verifier {
+  let profile: any DriverProfile
+  let memory: any PhysicalMemory
+
+  /// Leaves looked at per call; a larger call is sampled evenly, first and last included.
+  static let leafLimit: UInt64 = 4096
+  /// Leaves that each candidate shift is tried on.
+  static let shiftSample: UInt64 = 16
+
+  /// A verifier that reads `memory`.
+  public init(profile: any DriverProfile, memory: any PhysicalMemory) {
+    self.profile = profile
+    self.memory = memory
+  }
+
+  /// Verifies `call` against the tables below `root`.
+  public func verify(_ call: DriverCall, root: TableRoot) -> Verification {
+    call.isMap ? verifyMap(call, root: root) : verifyUnmap(call, root: root)
+  }
+
+  private func verifyMap(_ call: DriverCall, root: TableRoot) -> Verification {
+    let geometry = root.mode.geometry
+    let runs = profile.leaves(of: call, mode: root.mode)
+    var leaves = 0
+    var agreeing = 0
+    var first: (IOVA, Verdict)?
+    for run in runs {
+      for position in Self.sample(run.count, limit: Self.leafLimit) {
+        leaves += 1
+        let verdict = Self.verdict(for: run, position, geometry.walk(run.iova(position), root: root.address, in: memory))
+        if verdict == .agrees { agreeing += 1 } else if first == nil { first = (run.iova(position), verdict) }
+      }
+    }
+    let shifts = (0..<geometry.levels.count).map {
+      explainingShifts(atLevel: $0, runs: runs, geometry: geometry, root: root)
+    }
+    return Verification(
+      leaves: leaves, agreeing: agreeing, verdict: first?.1 ?? .agrees, iova: first?.0, shifts: shifts)
+  }
+
+  private func verifyUnmap(_ call: DriverCall, root: TableRoot) -> Verification {
+    let geometry = root.mode.geometry
+    var leaves = 0
+    var agreeing = 0
+    var first: (IOVA, Verdict)?
+    for position in Self.sample(call.length / 4096, limit: Self.leafLimit) {
+      leaves += 1
+      let iova = call.iova + position &* 4096
+      switch geometry.walk(iova, root: root.address, in: memory).outcome {
+      case .mapped(let found, _, _):
+        if first == nil { first = (iova, .staleAfterUnmap(found)) }
+      case .unreadable(let failure):
+        if first == nil { first = (iova, .unreadable(failure.address)) }
+      case .notMapped, .malformed, .notCanonical:
+        agreeing += 1
+      }
+    }
+    return Verification(leaves: leaves, agreeing: agreeing, verdict: first?.1 ?? .agrees, iova: first?.0, shifts: [])
+  }
+
+  /// What the specification walk of a leaf's IOVA says about the leaf.
+  static func verdict(for run: LeafRun, _ position: UInt64, _ walk: Walk) -> Verdict {
+    let expected = run.leaf(position)
+    switch walk.outcome {
+    case .notMapped(let level): return .missing(level: level)
+    case .malformed(let level, let problem): return .malformed(level: level, problem.description)
+    case .unreadable(let failure): return .unreadable(failure.address)
+    case .notCanonical: return .malformed(level: walk.geometry.rootLevel, "IOVA is not canonical")
+    case .mapped(let found, _, let flags):
+      // Hardware may set A and D behind the driver's back.
+      let ignored: PageTableEntry.Flags = [.accessed, .dirty]
+      let target = expected.address + run.iova(position).rawValue % 4096
+      if found != target { return .wrongAddress(found) }
+      return flags.subtracting(ignored) == expected.flags.subtracting(ignored) ? .agrees : .wrongPermission(flags)
+    }
+  }
+
+  /// The shifts at `level` under which every sampled leaf lies where it should.
+  private func explainingShifts(atLevel level: Int, runs: [LeafRun], geometry: TableGeometry, root: TableRoot) -> ShiftSet {
+    var found: ShiftSet = []
+    for shift in 12..<64 {
+      let candidate = geometry.replacing(shift: shift, atLevel: level)
+      let fits = runs.allSatisfy { run in
+        Self.sample(run.count, limit: Self.shiftSample).allSatisfy {
+          holds(run, $0, geometry: candidate, root: root.address)
+        }
+      }
+      if fits && !runs.isEmpty { found.insert(ShiftSet(shift)) }
+    }
+    return found
+  }
+
+  /// Whether leaf `position` lies where `geometry` puts it.
+  private func holds(_ run: LeafRun, _ position: UInt64, geometry: TableGeometry, root: GPA) -> Bool {
+    var table = root
+    let iova = run.iova(position)
+    for level in stride(from: geometry.rootLevel, through: run.level, by: -1) {
+      let address = geometry.entryAddress(table: table, index: geometry.index(of: iova, atLevel: level))
+      guard let entry = try? memory.entry(at: address, format: geometry.mode.entryFormat) else { return false }
+      let noise: UInt64 = 0xc0  // A and D, which hardware may set
+      if level == run.level { return entry.rawValue & ~noise == run.leaf(position).rawValue & ~noise }
+      guard entry.isPointer else { return false }
+      table = entry.address
+    }
+    return false
+  }
+
+  /// Up to `limit` positions of 0..<count, evenly spread, the first and the last among them.
+  static func sample(_ count: UInt64, limit: UInt64) -> [UInt64] {
+    guard count > limit, limit > 1 else { return Array(0..<count) }
+    return (0..<limit).map { position in
+      let (high, low) = position.multipliedFullWidth(by: count - 1)
+      return (limit - 1).dividingFullWidth((high, low)).quotient
+    }
+  }
+}
