@@ -2,9 +2,9 @@
 ///
 /// RISC-V privileged specification 1.12: figure 4.21 (Sv39 entry), section 4.3.1 (flags), chapters 5 (Svnapot) and 6
 /// (Svpbmt).
-public struct PageTableEntry: Hashable, Sendable {
+public struct PageTableEntry: Hashable, Sendable, BitwiseCopyable {
   /// How many bytes an entry has and where its page number lies.
-  public enum Format: Sendable, Hashable {
+  public enum Format: Sendable, Hashable, BitwiseCopyable {
     /// 4 bytes, PPN in bits 31:10.
     case sv32
     /// 8 bytes, PPN in bits 53:10, reserved bits 60:54, PBMT 62:61, N 63.
@@ -19,7 +19,7 @@ public struct PageTableEntry: Hashable, Sendable {
   }
 
   /// The eight flag bits, at their place in the entry.
-  public struct Flags: OptionSet, Hashable, Sendable, CustomStringConvertible {
+  public struct Flags: OptionSet, Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
     /// Bits 7:0 of the entry.
     public let rawValue: UInt8
     /// The flags in bits 7:0.
