@@ -2,9 +2,9 @@
 ///
 /// RISC-V privileged specification 1.12: figure 4.21 (Sv39 entry), section 4.3.1 (flags), chapters 5 (Svnapot) and 6
 /// (Svpbmt).
-public struct PageTableEntry: Hashable, Sendable {
+public struct PageTableEntry: Hashable, Sendable, BitwiseCopyable {
   /// How many bytes an entry has and where its page number lies.
-  public enum Format: Sendable, Hashable {
+  public enum Format: Sendable, Hashable, BitwiseCopyable {
     /// 4 bytes, PPN in bits 31:10.
     case sv32
     /// 8 bytes, PPN in bits 53:10, reserved bits 60:54, PBMT 62:61, N 63.
@@ -14,10 +14,12 @@ public struct PageTableEntry: Hashable, Sendable {
     public var bytes: Int { self == .sv32 ? 4 : 8 }
     /// log2 of the size of an entry.
     public var bytes_lg2: Int { self == .sv32 ? 2 : 3 }
+    /// log2 of the number of entries in a 4 KiB page.
+    var indexBits: Int { 12 - bytes_lg2 }
   }
 
   /// The eight flag bits, at their place in the entry.
-  public struct Flags: OptionSet, Hashable, Sendable {
+  public struct Flags: OptionSet, Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
     /// Bits 7:0 of the entry.
     public let rawValue: UInt8
     /// The flags in bits 7:0.
@@ -62,7 +64,7 @@ public struct PageTableEntry: Hashable, Sendable {
   }
 
   /// Why the specification rejects an entry that is valid.
-  public enum Problem: Hashable, Sendable {
+  public enum Problem: Hashable, Sendable, CustomStringConvertible {
     /// W without R is reserved (table 4.5).
     case writableNotReadable
     /// A leaf above level 0 whose low PPN bits, given here, are not zero (section 4.3.2, step 6).
@@ -139,7 +141,7 @@ public struct PageTableEntry: Hashable, Sendable {
     if pbmt == 3 { return .reservedMemoryType(3) }
     if isContiguous && (level != 0 || ppn & 0xf != 0x8) { return .reservedContiguous(lowBits: ppn & 0xf) }
     if level > 0 {
-      let low = ppn & ((1 << UInt64(level * (format == .sv32 ? 10 : 9))) - 1)
+      let low = ppn & ((1 << (level &* format.indexBits)) &- 1)
       if low != 0 { return .misalignedSuperpage(lowBits: low) }
     }
     return nil
@@ -147,12 +149,12 @@ public struct PageTableEntry: Hashable, Sendable {
 
   /// The bytes that a good leaf at `level` maps: 64 KiB for a contiguous one.
   func leafSize(atLevel level: Int) -> UInt64 {
-    isContiguous ? 0x10000 : 1 << UInt64(12 + level * (format == .sv32 ? 10 : 9))
+    isContiguous ? 0x10000 : 1 << (12 &+ level &* format.indexBits)
   }
 
   /// Where a good leaf at `level` sends `iova`.
   func target(of iova: IOVA, atLevel level: Int) -> GPA {
     let size = leafSize(atLevel: level)
-    return GPA((address.rawValue & ~(size - 1)) | (iova.rawValue & (size - 1)))
+    return GPA((address.rawValue & ~(size &- 1)) | (iova.rawValue & (size &- 1)))
   }
 }

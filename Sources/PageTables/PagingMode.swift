@@ -68,12 +68,36 @@ public enum PagingMode: String, CaseIterable, Sendable, Hashable, Codable {
     return shift(atLevel: root) + indexBits(atLevel: root)
   }
 
-  /// The lowest input bit of the index at `level`.
-  public func shift(atLevel level: Int) -> Int { 12 + level * (self == .sv32 ? 10 : 9) }
+  /// The lowest input bit of the index at `level`; without meaning for a level that the mode does not have.
+  public func shift(atLevel level: Int) -> Int { 12 &+ level &* (self == .sv32 ? 10 : 9) }
 
-  /// The width in bits of the index at `level`.
+  /// The width in bits of the index at `level`: two more at the root of a second stage.
   public func indexBits(atLevel level: Int) -> Int {
     (self == .sv32 ? 10 : 9) + (isSecondStage && level == levels - 1 ? 2 : 0)
+  }
+
+  /// `bits` with everything above the input replaced as the specification demands: copies of the highest input bit in a
+  /// first stage (section 4.4.1), zero in a second stage (section 8.5.1) and in Sv32.
+  func canonical(_ bits: UInt64) -> UInt64 {
+    let unused = UInt64(64 - inputBits)
+    if isSecondStage || self == .sv32 { return (bits << unused) >> unused }
+    return UInt64(bitPattern: Int64(bitPattern: bits << unused) >> Int64(truncatingIfNeeded: unused))
+  }
+
+  /// The canonical IOVAs from `first` to `last` as a range of input bits. One range is enough for a sign-extended mode as
+  /// well: the gap between its halves has no input bits.
+  func inputRange(first: IOVA, last: IOVA) -> ClosedRange<UInt64>? {
+    let mask = UInt64.max >> UInt64(64 - inputBits)
+    var (low, high) = (first.rawValue, last.rawValue)
+    if isSecondStage || self == .sv32 {
+      high = min(high, mask)
+    } else {
+      let lowerHalfLast = mask >> 1
+      let upperHalfFirst = ~lowerHalfLast
+      if low > lowerHalfLast { low = max(low, upperHalfFirst) }
+      if high < upperHalfFirst { high = min(high, lowerHalfLast) }
+    }
+    return low <= high ? (low & mask)...(high & mask) : nil
   }
 
   /// Levels, shifts and index widths as the specification gives them.
@@ -116,31 +140,26 @@ public struct TableGeometry: Hashable, Sendable {
     return changed
   }
 
-  /// The index of `iova` in its table at `level`.
+  /// The index of `iova` in its table at `level`; 0 for a level that does not exist.
   public func index(of iova: IOVA, atLevel level: Int) -> Int {
-    let position = levels[level]
-    return Int(truncatingIfNeeded: iova.rawValue >> UInt64(position.shift)) & ((1 << position.indexBits) - 1)
+    guard levels.indices.contains(level) else { return 0 }
+    return Int(truncatingIfNeeded: iova.rawValue >> UInt64(levels[level].shift)) & (entries(atLevel: level) - 1)
   }
 
-  /// The number of entries of a table at `level`.
-  public func entries(atLevel level: Int) -> Int { 1 << levels[level].indexBits }
+  /// The number of entries of a table at `level`; 0 for a level that does not exist.
+  public func entries(atLevel level: Int) -> Int {
+    levels.indices.contains(level) ? 1 << levels[level].indexBits : 0
+  }
 
   /// The bytes that a leaf at `level` maps, by the mode (a leaf's size does not follow a wrong shift).
-  public func leafSize(atLevel level: Int) -> UInt64 { 1 << UInt64(mode.shift(atLevel: level)) }
+  public func leafSize(atLevel level: Int) -> UInt64 { 1 << mode.shift(atLevel: level) }
 
-  /// The address of an entry in a table.
+  /// The address of an entry in a table, modulo 2^64.
   public func entryAddress(table: GPA, index: Int) -> GPA {
-    table + UInt64(index) * UInt64(mode.entryFormat.bytes)
+    table + UInt64(truncatingIfNeeded: index) << UInt64(mode.entryFormat.bytes_lg2)
   }
 
   /// Whether the bits above the mode's input are what the specification demands: copies of the highest input bit in a
   /// first stage (section 4.4.1), zero in a second stage (section 8.5.1) and in Sv32.
-  public func isCanonical(_ iova: IOVA) -> Bool { canonical(iova.rawValue) == iova.rawValue }
-
-  /// `bits` with everything above the mode's input replaced as the specification demands.
-  func canonical(_ bits: UInt64) -> UInt64 {
-    let unused = UInt64(64 - mode.inputBits)
-    if mode.isSecondStage || mode == .sv32 { return (bits << unused) >> unused }
-    return UInt64(bitPattern: Int64(bitPattern: bits << unused) >> Int64(truncatingIfNeeded: unused))
-  }
+  public func isCanonical(_ iova: IOVA) -> Bool { mode.canonical(iova.rawValue) == iova.rawValue }
 }

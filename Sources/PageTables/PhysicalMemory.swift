@@ -7,8 +7,8 @@ public protocol PhysicalMemory {
   /// Fills `buffer` from `address` on. Nothing is said about the buffer's content after an error.
   func read(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory)
 
-  /// The 4096 bytes of the page at `page`, which stay where they are as long as this source lives; nil where the page must be
-  /// copied. `page` is a multiple of 4096.
+  /// The 4096 bytes of the page at `page`, which stay where they are as long as this source lives; nil where the page
+  /// must be copied. `page` is a multiple of 4096.
   func residentPage(_ page: GPA) -> UnsafeRawPointer?
 
   /// Copies whole pages one behind the other into `buffer` (4096 bytes each) and returns how many of them, from the
@@ -47,13 +47,15 @@ extension PhysicalMemory {
     return pages.count
   }
 
-  /// `count` bytes from `address` on.
+  /// `count` bytes from `address` on; none for a negative count.
   public func bytes(at address: GPA, count: Int) throws(UnreadableMemory) -> [UInt8] {
+    guard count > 0 else { return [] }
     var failure: UnreadableMemory?
-    let bytes = [UInt8](unsafeUninitializedCapacity: max(count, 0)) { buffer, initialized in
+    let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
       do throws(UnreadableMemory) {
-        try read(address, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<max(count, 0)])))
-        initialized = max(count, 0)
+        let target = UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<count])
+        try read(address, into: target)
+        initialized = count
       } catch { failure = error }
     }
     if let failure { throw failure }
@@ -62,22 +64,29 @@ extension PhysicalMemory {
 
   /// The little-endian 8-byte word at `address`, which need not be aligned.
   public func word(at address: GPA) throws(UnreadableMemory) -> UInt64 {
-    if address.pageOffset <= 4088, let page = residentPage(address.page) {
-      return UInt64(littleEndian: page.loadUnaligned(fromByteOffset: address.pageOffset, as: UInt64.self))
+    try integer(at: address, as: UInt64.self)
+  }
+
+  /// The table entry at `address` in `format`.
+  public func entry(at address: GPA, format: PageTableEntry.Format) throws(UnreadableMemory) -> PageTableEntry {
+    switch format {
+    case .rv64: PageTableEntry(rawValue: try integer(at: address, as: UInt64.self), format: format)
+    case .sv32: PageTableEntry(rawValue: UInt64(try integer(at: address, as: UInt32.self)), format: format)
     }
-    var word: UInt64 = 0
+  }
+
+  private func integer<Word: FixedWidthInteger & BitwiseCopyable>(
+    at address: GPA, as type: Word.Type
+  ) throws(UnreadableMemory) -> Word {
+    if address.pageOffset <= 4096 - MemoryLayout<Word>.size, let page = residentPage(address.page) {
+      return Word(littleEndian: page.loadUnaligned(fromByteOffset: address.pageOffset, as: Word.self))
+    }
+    var word: Word = 0
     var failure: UnreadableMemory?
     withUnsafeMutableBytes(of: &word) { buffer in
       do throws(UnreadableMemory) { try read(address, into: buffer) } catch { failure = error }
     }
     if let failure { throw failure }
-    return UInt64(littleEndian: word)
-  }
-
-  /// The table entry at `address` in `format`.
-  public func entry(at address: GPA, format: PageTableEntry.Format) throws(UnreadableMemory) -> PageTableEntry {
-    guard format == .sv32 else { return PageTableEntry(rawValue: try word(at: address), format: .rv64) }
-    let bytes = try bytes(at: address, count: 4)
-    return PageTableEntry(rawValue: bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }, format: .sv32)
+    return Word(littleEndian: word)
   }
 }
