@@ -3,6 +3,9 @@ public import PageTables
 /// One IOMMU driver: where to stop, how to read a call, what the call should leave in the tables, and which device walks
 /// them. The rest of the project sees this protocol and never a tenant's name.
 public protocol DriverProfile: Sendable {
+  /// What an investigation file calls this variant, to read it without a kernel: `xuantie/pages`.
+  var identifier: String { get }
+
   /// The driver and the variant of it: `xuantie-iommu, map_pages (6.x)`.
   var name: String { get }
 
@@ -62,4 +65,7 @@ public protocol Tenant: Sendable {
 
   /// The profile that fits the kernel's symbols; nil when none of this family's symbols is there.
   static func profile(in target: any Target) throws(TargetError) -> (any DriverProfile)?
+
+  /// The profile with this ``DriverProfile/identifier``; nil when it is not this family's.
+  static func profile(identifier: String) -> (any DriverProfile)?
 }

@@ -14,6 +14,12 @@ public protocol Target {
   /// `count` bytes of the kernel's memory.
   func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8]
 
+  /// `count` bytes of guest-physical memory through the debugger: slow, and works wherever the debugger does.
+  func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8]
+
+  /// Where the debugger's remote connection leads, as it names it: `localhost:1234`, `/run/guest.sock`; nil without one.
+  func connection() -> String?
+
   /// The answer of the machine's monitor (QEMU's HMP) to a command.
   func monitor(_ command: String) throws(TargetError) -> String
 }

@@ -168,29 +168,38 @@ public final class InvestigationStore {
       }
       return try Row.fetchAll(
         db, sql: "SELECT call.* FROM call JOIN event ON event.id = call.event ORDER BY event.monotonic_ns, event.id"
-      ).map { row in
-        let root: TableRoot? = (row["mode"] as String?).flatMap(PagingMode.init(rawValue:)).flatMap { mode in
-          (row["root"] as Int64?).map { TableRoot(address: GPA(unsigned($0)), mode: mode) }
-        }
-        let pages: DriverCall.Pages? = (row["page_size"] as Int64?).flatMap { size in
-          (row["page_count"] as Int64?).map { DriverCall.Pages(size: unsigned(size), count: unsigned($0)) }
-        }
-        let operation: DriverCall.Operation =
-          (row["target"] as Int64?).map {
-            .map(
-              target: GPA(unsigned($0)), protection: Protection(rawValue: UInt32(truncatingIfNeeded: row["prot"] as Int64? ?? 0)),
-              allocation: (row["gfp"] as Int64?).map { AllocationFlags(rawValue: unsigned($0)) })
-          } ?? .unmap
-        let id: Int64 = row["event"]
-        return RecordedCall(
-          id: EventID(rawValue: id), number: row["number"],
-          call: DriverCall(
-            function: row["function"], operation: operation, domain: KVA(unsigned(row["domain"])),
-            iova: IOVA(unsigned(row["iova"])), length: unsigned(row["length"]), pages: pages),
-          root: root, requester: (row["requester"] as Int64?).map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) },
-          callers: callers[id] ?? [])
-      }
+      ).map { Self.call($0, callers: callers[$0["event"]] ?? []) }
     }
+  }
+
+  /// The call recorded last, without its callers; nil when there is none.
+  public func lastCall() throws(InvestigationError) -> RecordedCall? {
+    try read { db in
+      try Row.fetchOne(db, sql: "SELECT * FROM call ORDER BY event DESC LIMIT 1").map { Self.call($0, callers: []) }
+    }
+  }
+
+  private static func call(_ row: Row, callers: [String]) -> RecordedCall {
+    let root: TableRoot? = (row["mode"] as String?).flatMap(PagingMode.init(rawValue:)).flatMap { mode in
+      (row["root"] as Int64?).map { TableRoot(address: GPA(unsigned($0)), mode: mode) }
+    }
+    let pages: DriverCall.Pages? = (row["page_size"] as Int64?).flatMap { size in
+      (row["page_count"] as Int64?).map { DriverCall.Pages(size: unsigned(size), count: unsigned($0)) }
+    }
+    let protection = UInt32(truncatingIfNeeded: row["prot"] as Int64? ?? 0)
+    let operation: DriverCall.Operation =
+      (row["target"] as Int64?).map {
+        .map(
+          target: GPA(unsigned($0)), protection: Protection(rawValue: protection),
+          allocation: (row["gfp"] as Int64?).map { AllocationFlags(rawValue: unsigned($0)) })
+      } ?? .unmap
+    return RecordedCall(
+      id: EventID(rawValue: row["event"]), number: row["number"],
+      call: DriverCall(
+        function: row["function"], operation: operation, domain: KVA(unsigned(row["domain"])),
+        iova: IOVA(unsigned(row["iova"])), length: unsigned(row["length"]), pages: pages),
+      root: root, requester: (row["requester"] as Int64?).map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) },
+      callers: callers)
   }
 
   // MARK: Verifications

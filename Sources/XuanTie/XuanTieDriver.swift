@@ -20,6 +20,9 @@ public struct XuanTieDriver: DriverProfile {
   /// The driver with this shape.
   public init(signature: Signature) { self.signature = signature }
 
+  /// `xuantie/size` or `xuantie/pages`.
+  public var identifier: String { "xuantie/\(signature.rawValue)" }
+
   /// The driver and its shape.
   public var name: String {
     signature == .size ? "xuantie-iommu, map (5.10 signature)" : "xuantie-iommu, map_pages (6.x signature)"
@@ -121,6 +124,13 @@ public enum XuanTie: Tenant {
     throw TargetError(
       "xt_iommu_map has the parameters (\(parameters.joined(separator: ", "))): neither `size` (5.10) nor `pgsize` (6.x). "
         + "This variant of the driver is not known.")
+  }
+}
+
+extension XuanTie {
+  /// The driver with the shape that `identifier` names.
+  public static func profile(identifier: String) -> (any DriverProfile)? {
+    XuanTieDriver.Signature.allCases.map(XuanTieDriver.init).first { $0.identifier == identifier }
   }
 }
 

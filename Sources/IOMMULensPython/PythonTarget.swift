@@ -1,0 +1,80 @@
+internal import IOMMUModel
+internal import PageTables
+
+/// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `read_virtual`, `read_physical`,
+/// `connection` and `monitor`.
+final class PythonTarget: Target {
+  private let object: PythonReference
+
+  /// What Python raised to end the whole command (Ctrl-C); such an exception is no answer of the target.
+  private var abort: PythonException?
+
+  /// The debugger behind `object`.
+  init(_ object: PythonReference) { self.object = object }
+
+  /// Runs `body`, then throws what ended it from the Python side.
+  func rethrowing<Result>(_ body: () throws -> Result) throws -> Result {
+    abort = nil
+    defer { abort = nil }
+    do {
+      let result = try body()
+      if let abort { throw abort }
+      return result
+    } catch {
+      throw abort ?? error
+    }
+  }
+
+  private func ask<Answer>(
+    _ method: String, _ arguments: PythonValue..., answer: (PythonReference) throws -> Answer
+  ) throws(TargetError) -> Answer {
+    if abort != nil { throw TargetError("Interrupted.") }
+    do {
+      return try answer(try object.attribute(method).call(arguments))
+    } catch let exception as PythonException {
+      if exception.isInstance(of: .keyboardInterrupt) { abort = exception }
+      throw TargetError(exception.message)
+    } catch {
+      throw TargetError(String(describing: error))
+    }
+  }
+
+  func evaluate(_ expression: String) throws(TargetError) -> UInt64 {
+    try ask("evaluate", .string(expression)) { try $0.uint64("evaluate()") }
+  }
+
+  func string(_ expression: String) throws(TargetError) -> String {
+    try ask("string", .string(expression)) { try $0.string("string()") }
+  }
+
+  func parameters(of function: String) throws(TargetError) -> [String] {
+    try ask("parameters", .string(function)) { answer in
+      try answer.list("parameters()", of: PythonReference.string)
+    }
+  }
+
+  func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] {
+    try ask("read_virtual", .init(address), .integer(count)) { try $0.bytes("read_virtual()") }
+  }
+
+  func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] {
+    try ask("read_physical", .init(address), .integer(count)) { try $0.bytes("read_physical()") }
+  }
+
+  func connection() -> String? {
+    (try? ask("connection") { try $0.isNone ? nil : $0.string("connection()") }) ?? nil
+  }
+
+  func monitor(_ command: String) throws(TargetError) -> String {
+    try ask("monitor", .string(command)) { try $0.string("monitor()") }
+  }
+}
+
+extension PythonException {
+  /// The exception's text alone; the class's name where there is none.
+  fileprivate var message: String {
+    let name = "\(value.className): "
+    let text = description
+    return text.hasPrefix(name) ? String(text.dropFirst(name.count)) : text
+  }
+}

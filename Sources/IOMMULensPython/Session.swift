@@ -1,0 +1,376 @@
+internal import IOMMUModel
+internal import Investigation
+internal import PageTables
+internal import Reports
+internal import XuanTie
+
+/// What Python's `Session` holds: an investigator and the debugger it asks.
+final class Session {
+  let target: PythonTarget
+  let investigator: Investigator
+  /// The call before the last hit, when its entries were wrong and the user has not been told yet.
+  var mismatch: (call: RecordedCall, verification: Verification)?
+  /// The call at whose entry the user is stopped, to be told about when it returns.
+  var shown: RecordedCall?
+
+  init(_ target: PythonTarget) {
+    self.target = target
+    investigator = Investigator(target: target, tenants: [XuanTie.self])
+  }
+
+  // MARK: Calls
+
+  /// What is known of the driver and where a breakpoint belongs.
+  func functions() throws -> PythonValue {
+    .list(
+      try investigator.profile().functions.map { function in
+        [
+          "symbol": .string(function.symbol), "kind": .string(function.kind.rawValue),
+          "parameters": .list(function.parameters.map { .string($0) }),
+        ]
+      })
+  }
+
+  /// A call and the entries it should write, as text.
+  func describe(_ recorded: RecordedCall) throws -> String {
+    var text = Terminal.call(recorded, version: investigator.kernelVersion())
+    guard recorded.call.isMap, let root = recorded.root else { return text }
+    let runs = try investigator.profile().leaves(of: recorded.call, mode: root.mode)
+    text += "\n"
+    text += try Terminal.prediction(
+      recorded.call, runs: runs, geometry: root.mode.geometry, root: root, memory: investigator.memory().source)
+    return text
+  }
+
+  /// What a finished call left behind, as text.
+  func describe(_ recorded: RecordedCall, _ verification: Verification) throws -> String {
+    let memory = try investigator.memory().source
+    let profile = try investigator.profile()
+    var device: DeviceTranslation?
+    if let requester = recorded.requester, let registers = try? investigator.registers() {
+      let protection = recorded.call.protection ?? .read
+      device = profile.device.translate(
+        recorded.call.iova, access: protection.contains(.read) ? .read : .write, requester: requester,
+        registers: registers, memory: memory)
+    }
+    var diagnosis: Diagnosis?
+    if !verification.agrees { diagnosis = try investigator.findings(reason: "disagreement").diagnosis }
+    return Terminal.outcome(
+      recorded, verification: verification, device: device, diagnosis: diagnosis, memory: memory)
+  }
+}
+
+let sessionConstructor: CFunction = {
+  constructor(
+    $0, $1, $2, "Session(debugger)",
+    """
+    An investigation from inside a debugger.
+
+    `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
+    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None and
+    monitor(command) -> str; each raises TargetError with a full sentence when it cannot answer.
+    """
+  ) { arguments in Session(PythonTarget(try arguments.object("debugger"))) }
+}
+
+extension Arguments {
+  /// The table that `device`, `domain`, `root` and `mode` name.
+  func selector() throws -> TableSelector {
+    var selector = TableSelector(domain: try optionalUInt64("domain").map { KVA($0) })
+    selector.device = try device()
+    let mode = try choice("mode", of: PagingMode.self, default: .sv39)
+    selector.root = try optionalUInt64("root").map { TableRoot(address: GPA($0), mode: mode) }
+    return selector
+  }
+
+  /// The requester that `device` names.
+  func device() throws -> RequesterID? {
+    guard let text = try optionalString("device") else { return nil }
+    guard let device = RequesterID(bdf: text) else {
+      throw InvalidArgument("'\(text)' is not a device: give its PCI address, 0000:00:01.0.")
+    }
+    return device
+  }
+
+  /// The IOVAs from `first` to `last`, inclusive; nil when neither is given.
+  func iovas() throws -> ClosedRange<IOVA>? {
+    guard let first = try optionalUInt64("first") else { return nil }
+    let last = try optionalUInt64("last") ?? first
+    guard first <= last else { throw InvalidArgument("The range \(hex(first))-\(hex(last)) ends before it starts.") }
+    return IOVA(first)...IOVA(last)
+  }
+}
+
+/// A method of `Session` that asks the target.
+private func session(
+  _ instance: BorrowedObject?, _ positional: BorrowedObject?, _ keywords: BorrowedObject?,
+  _ signature: StaticString, _ documentation: StaticString,
+  body: (Session, Arguments) throws -> PythonValue
+) -> BorrowedObject? {
+  method(instance, positional, keywords, signature, documentation) { (session: Session, arguments) in
+    try session.target.rethrowing { try body(session, arguments) }
+  }
+}
+
+var sessionMethods: [CFunction] {
+  [
+    {
+      session($0, $1, $2, "functions()", "The driver's map and unmap functions: symbol, kind, parameters.") {
+        session, _ in try session.functions()
+      }
+    },
+    {
+      session($0, $1, $2, "status()", "What is known: driver, kernel, memory source, registers, investigation.") {
+        session, _ in .string(Terminal.status(session.investigator))
+      }
+    },
+    {
+      session($0, $1, $2, "forget()", "Forgets what was found out about the target: other symbols, another guest.") {
+        session, _ in
+        session.investigator.forgetTarget()
+        session.shown = nil
+        return nil
+      }
+    },
+    {
+      session($0, $1, $2, "target_ran()", "Forgets what changes while the guest runs.") { session, _ in
+        session.investigator.targetRan()
+        return nil
+      }
+    },
+    {
+      session($0, $1, $2, "prefer(memory='auto', qemu_pid=0)", "Chooses where guest memory is read from.") {
+        session, arguments in
+        session.investigator.memoryPreference = try arguments.choice(
+          "memory", of: Investigator.MemoryPreference.self, default: .auto)
+        let pid = try arguments.optionalInt("qemu_pid") ?? 0
+        guard let pid = Int32(exactly: pid), pid >= 0 else { throw InvalidArgument("qemu_pid must be a process id.") }
+        session.investigator.processID = pid
+        return nil
+      }
+    },
+    {
+      session($0, $1, $2, "open(path)", "Starts or resumes the investigation in a file; returns what it holds.") {
+        session, arguments in
+        try session.investigator.open(try arguments.string("path"))
+        return .string(try Terminal.opened(session.investigator.requireStore()))
+      }
+    },
+    {
+      session($0, $1, $2, "is_open()", "Whether an investigation is open.") { session, _ in
+        .bool(session.investigator.store != nil)
+      }
+    },
+    {
+      session($0, $1, $2, "record_facts(debugger=None, source=None)", "Stores what is known of the kernel at a stop.") {
+        session, arguments in
+        try session.investigator.recordFacts(
+          debugger: try arguments.optionalString("debugger"), source: try arguments.optionalString("source"))
+        return nil
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "hit(function, arguments, first=None, last=None, device=None)",
+        """
+        Records a call at its entry, after verifying the one before it.
+
+        Returns None when the call is outside the filter, else whether the call before it left wrong entries.
+        """
+      ) { session, arguments in
+        let filter = Investigator.Filter(iovas: try arguments.iovas(), requester: try arguments.device())
+        let hit = try session.investigator.record(
+          try arguments.string("function"), arguments: try arguments.uint64List("arguments"), filter: filter)
+        guard let hit else { return nil }
+        session.mismatch = hit.mismatch
+        return .bool(hit.mismatch != nil)
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "stopped(callers=None)",
+        "What the user should see when stopped at a recorded call: the call before it, if that went wrong, and this one."
+      ) { session, arguments in
+        var texts: [String] = []
+        if let wrong = session.mismatch {
+          session.mismatch = nil
+          texts.append(Terminal.call(wrong.call, version: session.investigator.kernelVersion()))
+          texts.append(try session.describe(wrong.call, wrong.verification))
+        }
+        if var call = session.investigator.pendingCall, let id = call.id {
+          if try arguments.optional("callers") != nil {
+            call.callers = try arguments.stringList("callers")
+            try session.investigator.requireStore().add(callers: call.callers, to: id)
+          }
+          session.shown = call
+          texts.append(try session.describe(call))
+        }
+        return .string(texts.joined(separator: "\n"))
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "returned()",
+        "Verifies the last recorded call, which must have returned. Text when the user was shown its entry, else None."
+      ) { session, _ in
+        guard let (call, verification) = try session.investigator.verifyPending() else { return nil }
+        guard session.shown?.id == call.id else { return nil }
+        let shown = session.shown ?? call
+        session.shown = nil
+        let head = "\(call.call.isMap ? "map" : "unmap") #\(call.number)   returned\n"
+        return .string(head + (try session.describe(shown, verification)))
+      }
+    },
+    {
+      session($0, $1, $2, "pending()", "The function of the recorded call that has not been verified yet, or None.") {
+        session, _ in session.investigator.pendingCall.map { .string($0.call.function) } ?? nil
+      }
+    },
+    {
+      session($0, $1, $2, "args(function, arguments, callers=[])", "Decodes a call and the entries it should write.") {
+        session, arguments in
+        let call = try session.investigator.call(
+          try arguments.string("function"), arguments: try arguments.uint64List("arguments"))
+        var recorded = session.investigator.describe(call)
+        recorded.callers = try arguments.optional("callers") == nil ? [] : try arguments.stringList("callers")
+        return .string(try session.describe(recorded))
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "predict(iova, paddr, size, prot, shift=None, device=None, domain=None, root=None, mode='sv39')",
+        "The entries that the driver should write for a mapping, or would write with another root shift."
+      ) { session, arguments in
+        let table = try session.investigator.table(try arguments.selector())
+        let protection = try arguments.uint64("prot")
+        guard let bits = UInt32(exactly: protection) else { throw InvalidArgument("prot has 32 bits, not \(hex(protection)).") }
+        let call = DriverCall(
+          function: "predict",
+          operation: .map(
+            target: GPA(try arguments.uint64("paddr")), protection: Protection(rawValue: bits), allocation: nil),
+          domain: KVA(0), iova: IOVA(try arguments.uint64("iova")), length: try arguments.uint64("size"))
+        var geometry = table.root.mode.geometry
+        if let shift = try arguments.optionalInt("shift") {
+          guard (0..<64).contains(shift) else { throw InvalidArgument("shift must be 0 to 63, not \(shift).") }
+          geometry = geometry.replacing(shift: shift, atLevel: geometry.rootLevel)
+        }
+        let runs = try session.investigator.profile().leaves(of: call, mode: table.root.mode)
+        return .string(
+          try Terminal.prediction(
+            call, runs: runs, geometry: geometry, root: table.root, memory: session.investigator.memory().source))
+      }
+    },
+    // MARK: Tables
+    {
+      session(
+        $0, $1, $2, "walk(iova, device=None, domain=None, root=None, mode='sv39', device_walk=False)",
+        "Walks for `iova` by the specification and, with `device_walk`, as the device does."
+      ) { session, arguments in
+        let selector = try arguments.selector()
+        let table = try session.investigator.table(selector)
+        let memory = try session.investigator.memory().source
+        let iova = IOVA(try arguments.uint64("iova"))
+        var text = Terminal.walk(
+          table.root.mode.geometry.walk(iova, root: table.root.address, in: memory), requester: table.requester)
+        if try arguments.optionalBool("device_walk") == true {
+          guard let requester = table.requester else {
+            throw InvalidArgument("No device is attached to this table: name one with -device.")
+          }
+          let device = try session.investigator.profile().device
+          let translation = device.translate(
+            iova, access: .read, requester: requester, registers: try session.investigator.registers(), memory: memory)
+          text += "\n" + Terminal.deviceWalk(translation, name: device.name, access: .read)
+        }
+        return .string(text)
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "translate(iova, device=None, domain=None, root=None, mode='sv39')",
+        "Where the specification walk sends `iova`; None when it is not mapped."
+      ) { session, arguments in
+        let table = try session.investigator.table(try arguments.selector())
+        let walk = table.root.mode.geometry.walk(
+          IOVA(try arguments.uint64("iova")), root: table.root.address, in: try session.investigator.memory().source)
+        return .init(walk.target)
+      }
+    },
+    {
+      session(
+        $0, $1, $2,
+        "dump(emit, first=None, last=None, flags=None, raw=False, device=None, domain=None, root=None, mode='sv39')",
+        "Passes the tables' mappings, or with `raw` their entries, as pieces of text to emit(text)."
+      ) { session, arguments in
+        let table = try session.investigator.table(try arguments.selector())
+        let flags = try arguments.optionalString("flags") ?? ""
+        guard let required = PageTableEntry.Flags(letters: flags) else {
+          throw InvalidArgument("'\(flags)' has a letter that is no PTE flag; use those of VRWXUGAD.")
+        }
+        var filter = DumpFilter(required: required)
+        if let iovas = try arguments.iovas() {
+          filter.first = iovas.lowerBound
+          filter.last = iovas.upperBound
+        }
+        let emit = try arguments.callable("emit")
+        try Terminal.dump(
+          table.root, memory: session.investigator.memory().source, filter: filter,
+          raw: try arguments.optionalBool("raw") ?? false
+        ) { text in
+          _ = try emit.call(.string(text))
+          try checkInterrupted()
+        }
+        return nil
+      }
+    },
+    {
+      session($0, $1, $2, "index(iova, level, mode='sv39')", "The index of `iova` in its table at `level`.") {
+        _, arguments in
+        let mode = try arguments.choice("mode", of: PagingMode.self, default: .sv39)
+        let level = try arguments.int("level")
+        guard (0..<mode.levels).contains(level) else {
+          throw InvalidArgument("\(mode.name) has the levels 0 to \(mode.levels - 1), not \(level).")
+        }
+        return .integer(mode.geometry.index(of: IOVA(try arguments.uint64("iova")), atLevel: level))
+      }
+    },
+    // MARK: The device
+    {
+      session($0, $1, $2, "devices()", "The requesters that the device table knows.") { session, _ in
+        .string(Terminal.devices(try session.investigator.contexts()))
+      }
+    },
+    {
+      session($0, $1, $2, "registers()", "The device's registers, decoded.") { session, _ in
+        .string(
+          Terminal.registers(
+            try session.investigator.registers(), device: try session.investigator.profile().device,
+            block: try session.investigator.registerBlock()))
+      }
+    },
+    // MARK: Conclusions
+    {
+      session($0, $1, $2, "check(first=None, last=None)", "Compares recorded calls, tables and device; worst first.") {
+        session, arguments in
+        let findings = try session.investigator.findings(reason: "check")
+        guard let iovas = try arguments.iovas() else { return .string(Terminal.check(findings.check)) }
+        return .string(Terminal.check(findings.check(in: iovas)))
+      }
+    },
+    {
+      session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
+        .string(Terminal.diagnosis(try session.investigator.findings(reason: "diagnose").diagnosis))
+      }
+    },
+    {
+      session($0, $1, $2, "note(text)", "Writes a remark into the investigation.") { session, arguments in
+        try session.investigator.requireStore().append(note: try arguments.string("text"))
+        return nil
+      }
+    },
+    {
+      session($0, $1, $2, "markdown()", "The investigation as Markdown.") { session, _ in
+        .string(MarkdownReport(try session.investigator.findings(reason: "export")).text())
+      }
+    },
+  ]
+}

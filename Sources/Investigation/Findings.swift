@@ -1,0 +1,72 @@
+public import IOMMUModel
+public import PageTables
+
+/// Everything that follows from an investigation at one moment; what a report shows.
+public struct Findings {
+  /// All calls, in order.
+  public let calls: [RecordedCall]
+  /// What was found right after them.
+  public let verifications: [EventID: Verification]
+  /// The driver.
+  public let profile: any DriverProfile
+  /// Guest-physical memory: live, or the last snapshot.
+  public let memory: any PhysicalMemory
+  /// The device's registers; nil when they could not be read.
+  public let registers: RegisterValues?
+  /// The comparison of everything.
+  public let check: CrossCheck
+  /// The explanations.
+  public let diagnosis: Diagnosis
+  /// What is known of the target.
+  public let facts: [String: String]
+  /// Remarks.
+  public let notes: [String]
+
+  /// Works out what follows from `store`.
+  public init(
+    store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?
+  ) throws(InvestigationError) {
+    calls = try store.calls()
+    verifications = try store.verifications()
+    facts = try store.facts()
+    notes = try store.notes()
+    self.profile = profile
+    self.memory = memory
+    self.registers = registers
+    let replay = Replay(calls, profile: profile)
+    check = CrossCheck(calls, replay: replay, profile: profile, registers: registers, memory: memory)
+    var verified: [(call: RecordedCall, verification: Verification)] = []
+    for call in calls { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
+    diagnosis = Diagnosis(
+      verified, history: calls, profile: profile, check: check,
+      context: Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source]))
+  }
+
+  /// The comparison of what lies in `iovas` only.
+  public func check(in iovas: ClosedRange<IOVA>) -> CrossCheck {
+    CrossCheck(
+      calls, replay: Replay(calls, profile: profile), profile: profile, registers: registers, memory: memory,
+      range: iovas)
+  }
+
+  /// The CPU's paging as recorded.
+  static func kernel(_ facts: [String: String]) -> KernelPaging? {
+    facts[Fact.satp].flatMap { UInt64($0.dropFirst(2), radix: 16) }.map(KernelPaging.init(satp:))
+  }
+}
+
+/// Names of facts.
+public enum Fact {
+  /// `satp` at the last stop in the kernel, hexadecimal.
+  public static let satp = "satp"
+  /// `linux_banner`.
+  public static let banner = "kernel"
+  /// The profile's identifier.
+  public static let profile = "profile"
+  /// File and line of the driver's map function.
+  public static let source = "source"
+  /// The debugger's name and version.
+  public static let debugger = "debugger"
+  /// Where guest memory was read from.
+  public static let memory = "memory"
+}

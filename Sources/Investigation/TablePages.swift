@@ -1,0 +1,40 @@
+public import IOMMUModel
+public import PageTables
+
+/// The pages that a device can reach from its contexts and roots: what an investigation keeps to be read without the guest.
+public enum TablePages {
+  /// Pages kept at most; beyond it the snapshot is cut, which a walk then reports as unreadable.
+  static let limit = 1 << 16
+
+  /// The pages, by address. Unreadable ones are left out.
+  public static func collect(
+    contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory
+  ) -> [GPA: [UInt8]] {
+    var pages: [GPA: [UInt8]] = [:]
+    func keep(_ address: GPA) -> [UInt8]? {
+      if let known = pages[address.page] { return known }
+      guard pages.count < limit, let bytes = try? memory.bytes(at: address.page, count: 4096) else { return nil }
+      pages[address.page] = bytes
+      return bytes
+    }
+    for context in contexts { for word in context.words { _ = keep(word.address) } }
+    for root in Set(roots + contexts.compactMap(\.firstStage)) {
+      let size = root.mode.entryFormat.bytes
+      var tables = root.mode.isSecondStage ? (0..<4).map { root.address + $0 * 4096 } : [root.address]
+      for level in stride(from: root.mode.levels - 1, through: 0, by: -1) {
+        var below: [GPA] = []
+        var seen: Set<GPA> = []
+        for table in tables {
+          guard let bytes = keep(table), level > 0 else { continue }
+          for start in stride(from: 0, to: 4096, by: size) {
+            let bits = bytes[start..<start + size].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+            let entry = PageTableEntry(rawValue: bits, format: root.mode.entryFormat)
+            if entry.isPointer && seen.insert(entry.address).inserted { below.append(entry.address) }
+          }
+        }
+        tables = below
+      }
+    }
+    return pages
+  }
+}

@@ -1,0 +1,98 @@
+import IOMMUModel
+import PageTables
+
+/// Columns padded to the widest cell; the last one as it is.
+func aligned(_ rows: [[String]], indent: String = "  ", gap: String = "  ") -> [String] {
+  var widths: [Int] = []
+  for row in rows {
+    for (column, cell) in row.dropLast().enumerated() {
+      if column == widths.count { widths.append(0) }
+      widths[column] = max(widths[column], cell.count)
+    }
+  }
+  return rows.map { row in
+    var line = indent
+    for (column, cell) in row.enumerated() {
+      line += column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count) + gap
+    }
+    while line.last == " " { line.removeLast() }
+    return line
+  }
+}
+
+/// `text` padded with spaces on the left.
+func right(_ text: some CustomStringConvertible, _ width: Int) -> String {
+  let text = text.description
+  return String(repeating: " ", count: max(0, width - text.count)) + text
+}
+
+/// A size as a person says it: `4 KiB`, `2 MiB`, `6 KiB`; bytes when it is not whole.
+func size(_ bytes: UInt64) -> String {
+  for (unit, shift) in [("GiB", UInt64(30)), ("MiB", 20), ("KiB", 10)] where bytes >= 1 << shift {
+    if bytes % (1 << shift) == 0 { return "\(bytes >> shift) \(unit)" }
+  }
+  return "\(bytes) bytes"
+}
+
+/// `1 call`, `2 calls`.
+func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+
+/// The range's first and last byte.
+func range(_ first: IOVA, _ length: UInt64) -> String { "\(first)-\(first + (length &- 1))" }
+
+extension Walk.Step {
+  /// Level, index, address, value and meaning, as cells of a table.
+  var cells: [String] {
+    ["level \(level) [\(right(index, 3))]", "\(entryAddress) = \(hex(entry.rawValue))", meaning]
+  }
+
+  /// What the entry says at its level.
+  var meaning: String {
+    guard entry.isValid else { return entry.rawValue == 0 ? "not valid" : "not valid (V is 0)" }
+    if let problem = entry.problem(atLevel: level) { return "malformed: \(problem.description)" }
+    return entry.isPointer ? "table \(entry.address)" : "\(entry.flags.description) -> \(entry.address)"
+  }
+}
+
+/// What a walk came to, in words.
+func words(_ outcome: Walk.Outcome) -> String {
+  switch outcome {
+  case .mapped(let target, let bytes, let flags): "maps to \(target) (\(size(bytes)) leaf, \(flags.description))"
+  case .notMapped(let level): "not mapped: the entry at level \(level) is not valid"
+  case .malformed(let level, let problem): "malformed at level \(level): \(problem.description)"
+  case .unreadable(let failure): failure.description
+  case .notCanonical: "not canonical: the bits above the mode's input do not follow the specification"
+  }
+}
+
+extension DeviceTranslation {
+  /// What the device does, in words.
+  var outcome: String {
+    switch result {
+    case .translated(let target): "goes to \(target)"
+    case .bypassed(let why): "passes through untranslated: \(why)"
+    case .refused(let cause?): "faults: cause \(cause)"
+    case .refused(nil): "fails without a cause"
+    case .unreadable(let failure): failure.description
+    }
+  }
+}
+
+extension DriverCall {
+  /// The range's size as the arguments give it: `1 x 4 KiB`.
+  var extent: String { pages.map { "\($0.count) x \(size($0.size))" } ?? size(length) }
+}
+
+extension RecordedCallHeader {
+  /// The functions of the DMA and IOMMU layers, which every call goes through and nobody asks about.
+  static func isLayer(_ function: String) -> Bool {
+    ["__iommu_", "iommu_", "dma_", "__dma_", "xt_iommu_"].contains { function.hasPrefix($0) }
+  }
+}
+/// Names the person behind a call.
+enum RecordedCallHeader {
+  /// `xt_iommu_map <- e1000_alloc_ring_dma`: the first caller above the DMA layer.
+  static func chain(_ function: String, callers: [String]) -> String {
+    callers.first { !isLayer($0) }.map { "\(function) <- \($0)" } ?? function
+  }
+}

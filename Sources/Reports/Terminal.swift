@@ -1,0 +1,317 @@
+public import IOMMUModel
+public import Investigation
+public import PageTables
+
+/// What commands print. Every function returns lines without a newline at the end.
+public enum Terminal {
+  // MARK: Calls
+
+  /// A call's head and its arguments.
+  public static func call(_ recorded: RecordedCall, version: KernelVersion?) -> String {
+    let call = recorded.call
+    let number = recorded.number > 0 ? " #\(recorded.number)" : ""
+    let who = recorded.requester.map { "\($0) (rsid \($0.rsid))" } ?? "no requester"
+    var lines = [
+      "\(call.isMap ? "map" : "unmap")\(number)   \(who)   "
+        + RecordedCallHeader.chain(call.function, callers: recorded.callers)
+    ]
+    var details = "  iova   \(call.iova) (\(call.iova.rawValue))   \(call.extent)"
+    if case .map(let target, let protection, let allocation) = call.operation {
+      details += "   ->  \(target)   \(protection)"
+      if let allocation { details += "   \(allocation.description(in: version))" }
+    }
+    lines.append(details)
+    return lines.joined(separator: "\n")
+  }
+
+  /// The entries that a call should write, before it has run or on paper.
+  public static func prediction(
+    _ call: DriverCall, runs: [LeafRun], geometry: TableGeometry, root: TableRoot, memory: any PhysicalMemory
+  ) throws(UnreadableMemory) -> String {
+    guard let run = runs.first else { return "  writes nothing: the driver refuses this size" }
+    var rows: [[String]] = []
+    for (position, entry) in try run.predictedEntries(0, geometry: geometry, root: root.address, in: memory).enumerated() {
+      rows.append([
+        position == 0 ? "expects" : "", "level \(entry.level) [\(right(entry.index, 3))]",
+        predictedValue(entry, isLeaf: entry.level == run.level),
+      ])
+    }
+    let leaves = runs.reduce(0) { $0 &+ $1.count }
+    if leaves > 1, let last = runs.last {
+      let end = last.count - 1
+      let index = geometry.index(of: last.iova(end), atLevel: last.level)
+      rows.append(["", "level \(last.level) [\(right(index, 3))]", "= \(hex(last.leaf(end).rawValue))   last of \(leaves) leaves"])
+    }
+    return aligned(rows).joined(separator: "\n")
+  }
+
+  private static func predictedValue(_ entry: PredictedEntry, isLeaf: Bool) -> String {
+    let place = entry.entryAddress.map { "\($0) " } ?? ""
+    guard let value = entry.value else { return "\(place)= new table" }
+    let meaning = isLeaf ? "\(value.flags.description) -> \(value.address)" : "table \(value.address)"
+    return "\(place)= \(hex(value.rawValue))   \(meaning)"
+  }
+
+  /// What a call left in the tables, what the device makes of it, and the likeliest cause of a disagreement.
+  public static func outcome(
+    _ recorded: RecordedCall, verification: Verification, device: DeviceTranslation?, diagnosis: Diagnosis?,
+    memory: any PhysicalMemory
+  ) -> String {
+    guard let root = recorded.root else { return "  the domain's table could not be read" }
+    let iova = recorded.call.iova
+    var rows: [[String]] = []
+    let geometry = root.mode.geometry
+    let hypothesis = diagnosis?.hypotheses.first
+    let written: TableGeometry? =
+      verification.agrees
+      ? geometry
+      : hypothesis.flatMap { cause in
+        (cause.shift ?? cause.shifts.shifts.first).map { geometry.replacing(shift: $0, atLevel: cause.level) }
+      }
+    if recorded.call.isMap {
+      if let written {
+        for (position, step) in written.walk(iova, root: root.address, in: memory).steps.enumerated() {
+          rows.append([position == 0 ? "wrote" : ""] + step.cells)
+        }
+      } else {
+        rows.append(["wrote", "its entries are not where any single index shift would put them"])
+      }
+    }
+    if let device {
+      let last = device.steps.last
+      rows.append(["device"] + (last?.cells ?? ["no entry read"]))
+      rows.append(["", "this IOVA \(device.outcome)"])
+      for deviation in device.deviations { rows.append(["", "but \(deviation)"]) }
+    } else if let step = geometry.walk(iova, root: root.address, in: memory).steps.last, !verification.agrees {
+      rows.append(["tables"] + step.cells)
+    }
+    if !verification.agrees {
+      rows.append([
+        "verdict",
+        "\(verification.verdict.description): \(verification.leaves - verification.agreeing) of \(counted(verification.leaves, "page"))",
+      ])
+      if let hypothesis {
+        rows.append(["cause", "\(hypothesis.title)   (\(support(hypothesis)); `iommu diagnose`)"])
+      }
+    }
+    return aligned(rows).joined(separator: "\n")
+  }
+
+  /// `1 of 1 calls`.
+  static func support(_ hypothesis: Diagnosis.Hypothesis) -> String {
+    "\(hypothesis.explained) of \(counted(hypothesis.calls, "call"))"
+  }
+
+  // MARK: Walks and dumps
+
+  /// A walk, step by step.
+  public static func walk(_ walk: Walk, requester: RequesterID?) -> String {
+    var lines = ["walk \(walk.iova)   \(walk.geometry.mode.name) root \(walk.root)\(requester.map { "   \($0)" } ?? "")"]
+    lines += aligned(walk.steps.map(\.cells))
+    lines.append("  \(words(walk.outcome))")
+    return lines.joined(separator: "\n")
+  }
+
+  /// What the device does with an access, word by word.
+  public static func deviceWalk(_ translation: DeviceTranslation, name: String, access: Access) -> String {
+    var rows = translation.words.map { [$0.name, "\($0.address) = \(hex($0.value))", ""] }
+    rows += translation.steps.map(\.cells)
+    var lines = ["device walk, \(name), \(access.writes ? access.reads ? "read and write" : "write" : "read")"]
+    lines += aligned(rows)
+    lines.append("  this IOVA \(translation.outcome)")
+    if let cause = translation.latched, !translation.outcome.hasPrefix("faults") {
+      lines.append("  latched: cause \(cause)")
+    }
+    lines += translation.deviations.map { "  differs from the specification: \($0)" }
+    return lines.joined(separator: "\n")
+  }
+
+  /// One line of a dump.
+  public static func line(_ item: DumpItem) -> String {
+    switch item {
+    case .mapping(let mapping):
+      "\(mapping.iova)-\(mapping.last) -> \(mapping.target)  \(size(mapping.size))  \(mapping.flags.description)"
+    case .malformed(let level, let address, let entry, let problem, let iovas):
+      "\(iovas.lowerBound)-\(iovas.upperBound) malformed at level \(level): \(problem.description) (\(address) = \(hex(entry.rawValue)))"
+    case .unreadable(let failure, let level, let iovas):
+      "\(iovas.lowerBound)-\(iovas.upperBound) level \(level) table: \(failure.description)"
+    case .stopped(let reason, let place): "stopped at \(place): \(reason.description)"
+    }
+  }
+
+  /// One line of a raw dump.
+  public static func line(_ item: RawItem) -> String {
+    switch item {
+    case .entry(let entry):
+      "\(right(entry.iova, 18))  level \(entry.level) [\(right(entry.index, 3))]  \(entry.entryAddress) = "
+        + "\(hex(entry.entry.rawValue))  \(entry.entry.isValid ? entry.problem?.description ?? entry.entry.flags.description : "not valid")"
+    case .unreadable(let failure, let level, let iovas):
+      "\(iovas.lowerBound)-\(iovas.upperBound) level \(level) table: \(failure.description)"
+    case .stopped(let reason, let place): "stopped at \(place): \(reason.description)"
+    }
+  }
+
+  /// Writes a table's mappings, or its entries, as lines; `emit` gets them in pieces of some 60 KiB.
+  public static func dump(
+    _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, emit: (String) throws -> Void
+  ) throws {
+    var piece = ""
+    func add(_ line: String) throws {
+      piece += line
+      piece += "\n"
+      guard piece.utf8.count > 60_000 else { return }
+      try emit(piece)
+      piece = ""
+    }
+    if raw {
+      for item in root.mode.entries(root: root.address, in: memory, filter: filter) { try add(line(item)) }
+    } else {
+      for item in root.mode.dump(root: root.address, in: memory, filter: filter) { try add(line(item)) }
+    }
+    if !piece.isEmpty { try emit(piece) }
+  }
+
+  // MARK: What is known
+
+  /// What an investigation holds.
+  public static func opened(_ store: InvestigationStore) throws(InvestigationError) -> String {
+    let counts = try store.counts()
+    let calls = (counts["map"] ?? 0, counts["unmap"] ?? 0)
+    if calls == (0, 0) && counts["note"] == nil { return "Investigation \(store.path): new." }
+    return "Investigation \(store.path): \(counted(calls.0, "map")), \(counted(calls.1, "unmap")), "
+      + "\(counted(counts["note"] ?? 0, "note"))."
+  }
+
+  /// What is known of everything; what cannot be found out says why.
+  public static func status(_ investigator: Investigator) -> String {
+    func told(_ body: () throws -> String) -> String { do { return try body() } catch { return "\(error)" } }
+    var rows: [[String]] = []
+    rows.append([
+      "driver",
+      told {
+        let profile = try investigator.profile()
+        return "\(profile.name): \(profile.recognition)"
+      },
+    ])
+    if let banner = try? investigator.target.string("linux_banner") {
+      rows.append(["kernel", String(banner.split(separator: "\n").first ?? "")])
+    }
+    if let (satp, paging) = investigator.kernelPaging() {
+      rows.append([
+        "paging",
+        paging.mode.map { mode in
+          "\(mode.name), satp \(hex(satp)): "
+            + paging.constants.prefix(2).map { "\($0.name) \($0.shift)" }.joined(separator: ", ")
+        } ?? "off: the CPU's MMU is not on yet",
+      ])
+    }
+    rows.append(["memory", told { try investigator.memory().explanation }])
+    rows.append([
+      "device",
+      told {
+        let values = try investigator.registers()
+        let profile = try investigator.profile()
+        return "\(profile.device.name) at \(try investigator.registerBlock()), "
+          + "\(values.byOffset.count) of \(profile.device.registers.count) registers read"
+      },
+    ])
+    rows.append([
+      "file",
+      told { try investigator.store.map { try opened($0) } ?? "none open: `iommu open [FILE]`" },
+    ])
+    return aligned(rows, indent: "").joined(separator: "\n")
+  }
+
+  // MARK: The device
+
+  /// Who is translated by which table.
+  public static func devices(_ contexts: [DeviceContext]) -> String {
+    if contexts.isEmpty { return "No device has a valid context: every address passes through untranslated." }
+    var rows = [["device", "rsid", "descriptor", "translation"]]
+    for context in contexts {
+      let translation: String
+      switch context.translation {
+      case .translated(let first, let second):
+        translation = [first, second].compactMap { $0 }.map { "\($0.mode.name) root \($0.address)" }.joined(separator: ", ")
+      case .bypassed(let why): translation = "bypassed: \(why)"
+      case .refused(let why): translation = "refused: \(why)"
+      }
+      rows.append([
+        context.requester.description, "\(context.requester.rsid)", context.descriptor?.description ?? "-", translation,
+      ])
+    }
+    return aligned(rows, indent: "").joined(separator: "\n")
+  }
+
+  /// The registers, with both names where driver and device disagree.
+  public static func registers(_ values: RegisterValues, device: any DeviceModel, block: GPA) -> String {
+    var rows: [[String]] = []
+    for register in device.registers {
+      let name = register.driverName.map { "\(register.name) (the driver calls it \($0))" } ?? register.name
+      guard let value = values[register.offset] else {
+        rows.append([hex(register.offset), name, "-", "cannot be read"])
+        continue
+      }
+      rows.append([hex(register.offset), name, hex(value), register.meaning(value)])
+    }
+    return (["\(device.name) registers at \(block)"] + aligned(rows)).joined(separator: "\n")
+  }
+
+  // MARK: Conclusions
+
+  /// The verdicts, worst first, at most `limit` of them.
+  public static func check(_ check: CrossCheck, limit: Int = 40) -> String {
+    let bad = check.disagreements
+    if check.pages == 0 { return "Nothing to check: no recorded call covers it." }
+    if bad.isEmpty { return "All \(counted(check.pages, "page")) agree." }
+    var rows: [[String]] = []
+    for line in bad.prefix(limit) {
+      rows.append([
+        range(line.iova, line.length), line.expected.map { "-> \($0)" } ?? "unmapped",
+        "\(line.call.call.isMap ? "map" : "unmap") #\(line.call.number)", verdicts(line),
+      ])
+    }
+    var lines = aligned(rows, indent: "")
+    if bad.count > limit { lines.append("… \(bad.count - limit) more ranges; `iommu check IOVA` looks at one.") }
+    lines.append("\(check.disagreeingPages) of \(counted(check.pages, "page")) disagree.")
+    return lines.joined(separator: "\n")
+  }
+
+  private static func verdicts(_ line: CrossCheck.Line) -> String {
+    let cause = line.cause.map { ", cause \($0)" } ?? ""
+    if line.tables == line.device { return line.tables.description + cause }
+    if line.tables == .agrees { return "device: \(line.device.description)" }
+    if line.device == .agrees { return line.tables.description }
+    return "\(line.tables.description); device: \(line.device.description)\(cause)"
+  }
+
+  /// The hypotheses, best first.
+  public static func diagnosis(_ diagnosis: Diagnosis) -> String {
+    if diagnosis.calls == 0 {
+      return "Nothing to diagnose: no map call has been recorded and verified. `iommu record map` records them."
+    }
+    if diagnosis.disagreeing == 0 && diagnosis.staleUnmaps == 0 {
+      return "No cause to name: all \(counted(diagnosis.calls, "recorded map call")) left the tables as they should."
+    }
+    var lines: [String] = []
+    for (position, hypothesis) in diagnosis.hypotheses.enumerated() {
+      lines.append("\(position + 1). \(hypothesis.title)   (\(support(hypothesis)))")
+      lines += hypothesis.evidence.map { "   for      \($0)" }
+      lines += hypothesis.counterEvidence.map { "   against  \($0)" }
+      lines += hypothesis.effects.map { "   breaks   \($0)" }
+      lines.append("   look at  \(hypothesis.remedy)")
+      if let question = hypothesis.openQuestion { lines.append("   open     \(question)") }
+    }
+    if diagnosis.hypotheses.isEmpty {
+      if diagnosis.disagreeing > 0 {
+        lines.append(
+          "\(diagnosis.disagreeing) of \(counted(diagnosis.calls, "recorded map call")) disagree with the tables, "
+            + "and no index shift at any level explains more of them than the right one. `iommu check` lists them.")
+      }
+      if diagnosis.staleUnmaps > 0 {
+        lines.append("\(counted(diagnosis.staleUnmaps, "unmap call")) left entries behind.")
+      }
+    }
+    return lines.joined(separator: "\n")
+  }
+}

@@ -1,0 +1,146 @@
+import ArgumentParser
+import Foundation
+import GuestMemory
+import IOMMUModel
+import Investigation
+import PageTables
+import Reports
+import XuanTie
+
+/// The command line: what the GDB commands say, from recorded evidence.
+@main struct IOMMULens: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "iommulens", abstract: "Reads IOMMU investigations and I/O page tables without a debugger.",
+    version: "0.1.0", subcommands: [Show.self, Check.self, Diagnose.self, Export.self, WalkTable.self, DumpTable.self])
+
+  /// The IOMMU families that this command line knows.
+  static let tenants: [any Tenant.Type] = [XuanTie.self]
+}
+
+/// The investigation file that a command reads.
+struct InvestigationFile: ParsableArguments {
+  @Argument(help: "An investigation file, *.iommulens.") var file: String
+
+  /// The file; an error rather than a new one when it does not exist.
+  func open() throws -> InvestigationStore {
+    guard FileManager.default.fileExists(atPath: file) else { throw ValidationError("\(file) does not exist.") }
+    return try InvestigationStore(path: file, side: "command line")
+  }
+
+  /// What follows from it.
+  func findings() throws -> Findings { try Findings(offline: open(), tenants: IOMMULens.tenants) }
+}
+
+/// `iommulens show`.
+struct Show: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Lists what an investigation holds.")
+  @OptionGroup var file: InvestigationFile
+
+  func run() throws {
+    let store = try file.open()
+    print(try Terminal.opened(store))
+    let version = try store.facts()[Fact.banner].flatMap(KernelVersion.init(banner:))
+    for call in try store.calls() { print(Terminal.call(call, version: version)) }
+  }
+}
+
+/// `iommulens check`.
+struct Check: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Compares the recorded calls with the tables and the device; worst first.")
+  @OptionGroup var file: InvestigationFile
+
+  func run() throws { print(Terminal.check(try file.findings().check)) }
+}
+
+/// `iommulens diagnose`.
+struct Diagnose: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Names the causes that explain what disagrees, best first.")
+  @OptionGroup var file: InvestigationFile
+
+  func run() throws { print(Terminal.diagnosis(try file.findings().diagnosis)) }
+}
+
+/// `iommulens export`.
+struct Export: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Writes an investigation as Markdown.")
+  @OptionGroup var file: InvestigationFile
+  @Argument(help: "The file to write, *.md.") var output: String
+
+  func run() throws {
+    guard output.hasSuffix(".md") else { throw ValidationError("\(output): only .md can be written.") }
+    try MarkdownReport(file.findings()).text().write(toFile: output, atomically: true, encoding: .utf8)
+  }
+}
+
+/// Where tables are read from, and which.
+struct TableSource: ParsableArguments {
+  @Option(help: "A guest's RAM file, with the address it starts at: FILE@0x80000000.") var ram: String?
+  @Option(help: "A core of `dump-guest-memory`.") var core: String?
+  @Option(help: "An investigation file: its last snapshot.") var investigation: String?
+  @Option(help: "The root table's guest-physical address.") var root: String
+  @Option(help: "The tables' format: sv32, sv39, sv48, sv57.") var mode: String = "sv39"
+
+  /// The memory to read.
+  func memory() throws -> any PhysicalMemory {
+    let given = [ram, core, investigation].compactMap { $0 }
+    guard given.count == 1 else { throw ValidationError("Name one of --ram, --core and --investigation.") }
+    if let core { return try ELFCoreMemory(path: core) }
+    if let investigation {
+      return try SnapshotMemory(pages: InvestigationStore(path: investigation, side: "command line").snapshot())
+    }
+    let parts = (ram ?? "").split(separator: "@", maxSplits: 1).map(String.init)
+    guard parts.count == 2 else { throw ValidationError("--ram needs the file's address: FILE@0x80000000.") }
+    return try MappedFileMemory(path: parts[0], base: GPA(number(parts[1])))
+  }
+
+  /// The table to start at.
+  func table() throws -> TableRoot {
+    guard let mode = PagingMode(rawValue: mode.lowercased()) else {
+      throw ValidationError("'\(mode)' is not a mode: \(PagingMode.allCases.map(\.rawValue).joined(separator: ", ")).")
+    }
+    return TableRoot(address: GPA(try number(root)), mode: mode)
+  }
+}
+
+/// A number as C writes it: decimal, or hexadecimal with 0x.
+func number(_ text: String) throws -> UInt64 {
+  let value = text.lowercased().hasPrefix("0x") ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)
+  guard let value else { throw ValidationError("'\(text)' is not an address: write 4294963200 or 0xfffff000.") }
+  return value
+}
+
+/// `iommulens walk`.
+struct WalkTable: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "walk", abstract: "Walks for one IOVA, step by step.")
+  @Argument(help: "The IOVA.") var iova: String
+  @OptionGroup var source: TableSource
+
+  func run() throws {
+    let table = try source.table()
+    let walk = table.mode.geometry.walk(IOVA(try number(iova)), root: table.address, in: try source.memory())
+    print(Terminal.walk(walk, requester: nil))
+  }
+}
+
+/// `iommulens dump`.
+struct DumpTable: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "dump", abstract: "Lists a table's mappings.")
+  @OptionGroup var source: TableSource
+  @Option(help: "IOVAs of interest: A-B, inclusive.") var iova: String?
+  @Option(help: "Flags that a mapping must have: rw.") var flags: String = ""
+  @Flag(help: "Entries instead of mappings.") var raw = false
+
+  func run() throws {
+    guard let required = PageTableEntry.Flags(letters: flags) else {
+      throw ValidationError("'\(flags)' has a letter that is no PTE flag; use those of VRWXUGAD.")
+    }
+    var filter = DumpFilter(required: required)
+    if let iova {
+      let ends = iova.split(separator: "-", maxSplits: 1).map(String.init)
+      filter.first = IOVA(try number(ends[0]))
+      filter.last = IOVA(try number(ends.last ?? ends[0]))
+    }
+    try Terminal.dump(source.table(), memory: source.memory(), filter: filter, raw: raw) { print($0, terminator: "") }
+  }
+}
