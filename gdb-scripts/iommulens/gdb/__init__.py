@@ -1,0 +1,14 @@
+"""The GDB side: reads values, calls the core, prints. Nothing is decoded here."""
+
+import gdb
+
+from . import breakpoints, commands, functions, parameters, state
+
+
+def install():
+    """Registers commands, parameters and functions; harmless when done again."""
+    parameters.register()
+    commands.register()
+    functions.register()
+    state.connect_events()
+    breakpoints.adopt()

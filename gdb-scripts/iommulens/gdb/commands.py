@@ -1,0 +1,399 @@
+"""The `iommu` commands. Each reads its arguments, asks the core and prints the answer."""
+
+import gdb
+
+from .. import _core
+from . import breakpoints, parameters
+from .arguments import SELECTORS, iova_range, number, parse, selector
+from .debugger import callers, registers
+from .state import ensure_open, record_facts, session, settle, write
+
+
+class Command(gdb.Command):
+    """A subcommand of `iommu`: turns the core's errors into GDB's."""
+
+    repeats = True
+
+    def __init__(self):
+        super().__init__(self.name, gdb.COMMAND_DATA, self.completer())
+
+    def completer(self):
+        """GDB's completion class for the command's words."""
+        return gdb.COMPLETE_NONE
+
+    def invoke(self, argument, from_tty):
+        if not self.repeats:
+            self.dont_repeat()
+        try:
+            self.run(argument)
+        except _core.Error as error:
+            raise gdb.GdbError(str(error)) from None
+        except gdb.GdbError:
+            raise
+        except gdb.error as error:
+            raise gdb.GdbError(str(error)) from None
+
+
+class Iommu(gdb.Command):
+    """Decode an IOMMU driver's map calls and check the tables they make.
+
+    Connect to a guest (`target remote :1234`) with the kernel's symbols loaded, then:
+      iommu break map        stop at the next map call and decode it
+      finish                 when it has returned, see what it wrote and what the device makes of it
+      iommu record           record all calls without stopping
+      iommu check            compare everything recorded with the tables and the device
+      iommu diagnose         name the cause
+      iommu export x.md      write it down"""
+
+    def __init__(self):
+        super().__init__("iommu", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
+
+    def invoke(self, argument, from_tty):
+        if argument:
+            raise gdb.GdbError("'%s' is not an iommu command. `help iommu` lists them." % argument.split()[0])
+        gdb.execute("help iommu")
+
+
+class Status(Command):
+    """Show what is known of driver, kernel, memory, device and investigation.
+
+    Usage: iommu status"""
+
+    name = "iommu status"
+
+    def run(self, argument):
+        parse("iommu status", argument)
+        write(session().status())
+
+
+class Open(Command):
+    """Start or resume an investigation.
+
+    Usage: iommu open [FILE]
+
+    FILE is one SQLite file, by default `investigation.iommulens` in the current directory
+    (`set iommu file`). Everything recorded is in it when the command that shows it returns."""
+
+    name = "iommu open"
+    repeats = False
+
+    def completer(self):
+        return gdb.COMPLETE_FILENAME
+
+    def run(self, argument):
+        parsed = parse("iommu open [FILE]", argument, most=1)
+        write(session().open(parsed.words[0] if parsed.words else parameters.value("file") or ""))
+
+
+_FILTERS = "[-iova A[-B]] [-device BDF]"
+
+
+def _kinds(words, usage):
+    if not words:
+        return ["map", "unmap"] if "record" in usage else ["map"]
+    if words[0] not in ("map", "unmap"):
+        raise gdb.GdbError("'%s' is not map or unmap. Usage: %s" % (words[0], usage))
+    return [words[0]]
+
+
+def _limit(parsed):
+    if parsed.limit is None:
+        return None
+    limit = number(parsed.limit, "Limit")
+    if not 0 < limit < 1 << 31:
+        raise gdb.GdbError("-limit must be at least 1, not %s." % parsed.limit)
+    return limit
+
+
+def _filters(parsed):
+    first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
+    if first is not None and last < first:
+        raise gdb.GdbError("The range %s ends before it starts." % parsed.iova)
+    return {"first": first, "last": last, "device": parsed.device or parameters.value("device")}
+
+
+class Break(Command):
+    """Stop at the driver's map or unmap calls, decoded.
+
+    Usage: iommu break [map|unmap] [-iova A[-B]] [-device BDF] [-when mismatch|always] [-limit N]
+
+    Every call that passes the filter is recorded. With `-when mismatch` the guest stops only
+    after a call whose entries are wrong: at the entry of the next one, because the tables
+    do not change in between. After a stop, `finish` shows what the call wrote."""
+
+    name = "iommu break"
+    repeats = False
+
+    def run(self, argument):
+        usage = "iommu break [map|unmap] %s [-when mismatch|always] [-limit N]" % _FILTERS
+        parsed = parse(usage, argument, values=("iova", "device", "when", "limit"), most=1)
+        when = parsed.when or "always"
+        if when not in ("mismatch", "always"):
+            raise gdb.GdbError("-when is mismatch or always, not '%s'." % when)
+        kinds = _kinds(parsed.words, usage)
+        options = breakpoints.Options(when=when, limit=_limit(parsed), **_filters(parsed))
+        ensure_open(parameters.value("file"))
+        write("Stops at %s." % ", ".join(breakpoints.install(kinds, options)))
+
+
+class Record(Command):
+    """Record the driver's map and unmap calls without stopping.
+
+    Usage: iommu record [map|unmap] [-iova A[-B]] [-device BDF] [-limit N]
+           iommu record off
+
+    Each call is stored with its arguments; what it left in the tables is verified at the
+    next one."""
+
+    name = "iommu record"
+    repeats = False
+
+    def run(self, argument):
+        usage = "iommu record [map|unmap] %s [-limit N] | iommu record off" % _FILTERS
+        parsed = parse(usage, argument, values=("iova", "device", "limit"), most=1)
+        if parsed.words == ["off"]:
+            settle()
+            count = breakpoints.remove()
+            write("Recording stopped." if count else "Nothing was being recorded.")
+            return
+        kinds = _kinds(parsed.words, usage)
+        options = breakpoints.Options(stops=False, limit=_limit(parsed), **_filters(parsed))
+        ensure_open(parameters.value("file"))
+        write("Records %s." % ", ".join(breakpoints.install(kinds, options)))
+
+
+def _call_in_frames():
+    """The map or unmap call of the selected frame or the nearest one above it: function, arguments, caller names."""
+    known = {function["symbol"]: function for function in session().functions()}
+    try:
+        frame = gdb.selected_frame()
+    except gdb.error:
+        raise gdb.GdbError("The guest is not stopped: there is no frame to read arguments from.") from None
+    while frame is not None:
+        function = known.get(frame.name())
+        if function is not None:
+            return function, _arguments(frame, function), _names_above(frame)
+        frame = frame.older()
+    raise gdb.GdbError(
+        "Not stopped in a map or unmap call: neither %s is on the stack. `iommu break map` stops in one."
+        % " nor ".join(sorted(known))
+    )
+
+
+def _arguments(frame, function):
+    start = int(gdb.parse_and_eval("(unsigned long)&%s" % function["symbol"]))
+    if frame.pc() == start and frame == gdb.newest_frame():
+        return registers(len(function["parameters"]))
+    block = frame.block()
+    while block.function is None:
+        block = block.superblock
+    values = []
+    for name in function["parameters"]:
+        value = frame.read_var(name, block)
+        if value.is_optimized_out:
+            raise gdb.GdbError(
+                "%s's argument `%s` is optimized out here. It is known at the function's entry: `iommu break`."
+                % (function["symbol"], name)
+            )
+        values.append(int(value) & 0xFFFFFFFFFFFFFFFF)
+    return values
+
+
+def _names_above(frame):
+    names = []
+    frame = frame.older()
+    while frame is not None and len(names) < 32:
+        names.append(frame.name() or "0x%x" % frame.pc())
+        frame = frame.older()
+    return names
+
+
+class Args(Command):
+    """Decode the map or unmap call in the selected frame, or the nearest one up the stack.
+
+    Usage: iommu args"""
+
+    name = "iommu args"
+
+    def run(self, argument):
+        parse("iommu args", argument)
+        function, values, names = _call_in_frames()
+        write(session().args(function["symbol"], values, names))
+
+
+class Predict(Command):
+    """Show the entries that the driver should write for a mapping.
+
+    Usage: iommu predict IOVA PADDR SIZE PROT [-shift N] [-device BDF | -domain EXPR | -root GPA -mode sv39]
+
+    SIZE is in bytes, PROT the driver's (1 read, 2 write, 4 cache). With -shift, the entries as
+    they would be if the root were indexed with that shift."""
+
+    name = "iommu predict"
+
+    def run(self, argument):
+        usage = "iommu predict IOVA PADDR SIZE PROT [-shift N] [-device BDF | -domain EXPR | -root GPA -mode sv39]"
+        parsed = parse(usage, argument, values=("shift",) + SELECTORS, least=4, most=4)
+        iova, paddr, size, prot = [
+            number(word, what) for word, what in zip(parsed.words, ("IOVA", "PADDR", "SIZE", "PROT"))
+        ]
+        shift = number(parsed.shift, "Shift") if parsed.shift else None
+        write(
+            session().predict(iova, paddr, size, prot, shift=shift, **selector(parsed, parameters.value("device")))
+        )
+
+
+class Walk(Command):
+    """Walk the I/O page table for an IOVA, every step shown.
+
+    Usage: iommu walk IOVA [-device BDF | -domain EXPR | -root GPA -mode sv39] [-device-walk]
+
+    With -device-walk also as the device does it, its deviations from the specification included."""
+
+    name = "iommu walk"
+
+    def run(self, argument):
+        usage = "iommu walk IOVA [-device BDF | -domain EXPR | -root GPA -mode sv39] [-device-walk]"
+        parsed = parse(usage, argument, flags=("device_walk",), values=SELECTORS, least=1, most=1)
+        write(
+            session().walk(
+                number(parsed.words[0], "IOVA"),
+                device_walk=bool(parsed.device_walk),
+                **selector(parsed, parameters.value("device"))
+            )
+        )
+
+
+class Dump(Command):
+    """List the mappings of an I/O page table.
+
+    Usage: iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]
+
+    Contiguous mappings with equal flags are one line. -raw lists entries with their addresses,
+    -o writes to a file."""
+
+    name = "iommu dump"
+
+    def run(self, argument):
+        usage = "iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]"
+        parsed = parse(usage, argument, flags=("raw",), values=("iova", "flags", "o") + SELECTORS)
+        first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
+        chosen = selector(parsed, parameters.value("device"))
+        options = dict(first=first, last=last, flags=parsed.flags, raw=bool(parsed.raw), **chosen)
+        if not parsed.o:
+            session().dump(gdb.write, **options)
+            return
+        try:
+            with open(parsed.o, "w", encoding="utf-8") as output:
+                session().dump(output.write, **options)
+        except OSError as error:
+            raise gdb.GdbError("%s cannot be written: %s." % (parsed.o, error.strerror)) from None
+        write("Written to %s." % parsed.o)
+
+
+class Devices(Command):
+    """List the devices that the IOMMU's device table knows, and their tables.
+
+    Usage: iommu devices"""
+
+    name = "iommu devices"
+
+    def run(self, argument):
+        parse("iommu devices", argument)
+        write(session().devices())
+
+
+class Regs(Command):
+    """Show the IOMMU's registers, decoded.
+
+    Usage: iommu regs
+
+    Where the driver's name for a register differs from the device's, both are shown."""
+
+    name = "iommu regs"
+
+    def run(self, argument):
+        parse("iommu regs", argument)
+        write(session().registers())
+
+
+class Check(Command):
+    """Compare the recorded calls with the tables and the device, worst first.
+
+    Usage: iommu check [IOVA[-B] | -all]"""
+
+    name = "iommu check"
+
+    def run(self, argument):
+        parsed = parse("iommu check [IOVA[-B] | -all]", argument, flags=("all",), most=1)
+        settle()
+        record_facts()
+        if not parsed.words:
+            write(session().check())
+            return
+        first, last = iova_range(parsed.words[0])
+        write(session().check(first, last))
+
+
+class Diagnose(Command):
+    """Name the causes that explain what disagrees, best first, with the evidence.
+
+    Usage: iommu diagnose"""
+
+    name = "iommu diagnose"
+
+    def run(self, argument):
+        parse("iommu diagnose", argument)
+        settle()
+        record_facts()
+        write(session().diagnose())
+
+
+class Note(Command):
+    """Write a remark into the investigation.
+
+    Usage: iommu note TEXT"""
+
+    name = "iommu note"
+    repeats = False
+
+    def run(self, argument):
+        if not argument.strip():
+            raise gdb.GdbError("A note needs text. Usage: iommu note TEXT")
+        ensure_open(parameters.value("file"))
+        session().note(argument.strip())
+
+
+class Export(Command):
+    """Write the investigation as Markdown.
+
+    Usage: iommu export FILE.md"""
+
+    name = "iommu export"
+    repeats = False
+
+    def completer(self):
+        return gdb.COMPLETE_FILENAME
+
+    def run(self, argument):
+        parsed = parse("iommu export FILE.md", argument, least=1, most=1)
+        path = parsed.words[0]
+        if not path.endswith(".md"):
+            raise gdb.GdbError("%s: only Markdown can be written, to a name that ends in .md." % path)
+        settle()
+        record_facts()
+        text = session().markdown()
+        try:
+            with open(path, "w", encoding="utf-8") as output:
+                output.write(text)
+        except OSError as error:
+            raise gdb.GdbError("%s cannot be written: %s." % (path, error.strerror)) from None
+        write("Written to %s." % path)
+
+
+def register():
+    """Registers the prefix and its commands."""
+    for command in (
+        Iommu, Status, Open, Break, Record, Args, Predict, Walk, Dump, Devices, Regs, Check, Diagnose, Note, Export
+    ):
+        command()

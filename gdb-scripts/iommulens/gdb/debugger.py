@@ -1,0 +1,101 @@
+"""What the core asks of GDB. Each method answers or raises TargetError with a sentence that says what to do."""
+
+import gdb
+
+from .. import _core
+
+
+def _sentence(error):
+    text = str(error).strip()
+    return text if text.endswith(".") else text + "."
+
+
+class Debugger:
+    """The selected inferior, as iommulens._core.Session expects it."""
+
+    def evaluate(self, expression):
+        try:
+            return int(gdb.parse_and_eval(expression)) & 0xFFFFFFFFFFFFFFFF
+        except (gdb.error, ValueError, OverflowError) as error:
+            raise _core.TargetError("`%s`: %s" % (expression, _sentence(error))) from None
+
+    def string(self, expression):
+        try:
+            return gdb.parse_and_eval(expression).string(errors="replace")
+        except (gdb.error, UnicodeError) as error:
+            raise _core.TargetError("`%s`: %s" % (expression, _sentence(error))) from None
+
+    def parameters(self, function):
+        try:
+            address = int(gdb.parse_and_eval("(unsigned long)&%s" % function))
+            block = gdb.block_for_pc(address)
+        except (gdb.error, RuntimeError):
+            block = None
+        while block is not None and block.function is None:
+            block = block.superblock
+        if block is None or block.function.name != function:
+            raise _core.TargetError(
+                "%s has no debug information: build the kernel with CONFIG_DEBUG_INFO and load it with `file vmlinux`."
+                % function
+            )
+        return [symbol.name for symbol in block if symbol.is_argument]
+
+    def read_virtual(self, address, length):
+        try:
+            return bytes(gdb.selected_inferior().read_memory(address, length))
+        except gdb.error as error:
+            raise _core.TargetError(_sentence(error)) from None
+
+    def read_physical(self, address, length):
+        """Guest-physical bytes through QEMU's stub; the mode is switched back whatever happens."""
+        try:
+            gdb.execute("maint packet Qqemu.PhyMemMode:1", to_string=True)
+            try:
+                # GDB's own caches hold virtual memory; they must not answer.
+                gdb.execute("maint flush dcache", to_string=True)
+                return bytes(gdb.selected_inferior().read_memory(address, length))
+            finally:
+                gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
+                gdb.execute("maint flush dcache", to_string=True)
+        except gdb.error as error:
+            raise _core.TargetError(_sentence(error)) from None
+
+    def connection(self):
+        connection = getattr(gdb.selected_inferior(), "connection", None)
+        if connection is None or connection.type not in ("remote", "extended-remote"):
+            return None
+        return connection.details
+
+    def monitor(self, command):
+        try:
+            return gdb.execute("monitor %s" % command, to_string=True)
+        except gdb.error as error:
+            raise _core.TargetError("`monitor %s`: %s" % (command, _sentence(error))) from None
+
+
+def function_source(symbol):
+    """`drivers/iommu/xuantie-iommu.c:61` for a function; None without line information."""
+    try:
+        place = gdb.find_pc_line(int(gdb.parse_and_eval("(unsigned long)&%s" % symbol)))
+    except gdb.error:
+        return None
+    return "%s:%d" % (place.symtab.filename, place.line) if place.symtab else None
+
+
+def callers(limit=32):
+    """Names of the functions above the newest frame, innermost first."""
+    names = []
+    try:
+        frame = gdb.newest_frame().older()
+        while frame is not None and len(names) < limit:
+            names.append(frame.name() or "0x%x" % frame.pc())
+            frame = frame.older()
+    except gdb.error:
+        pass
+    return names
+
+
+def registers(count):
+    """The first `count` argument registers of the RISC-V calling convention."""
+    frame = gdb.newest_frame()
+    return [int(frame.read_register("a%d" % number)) & 0xFFFFFFFFFFFFFFFF for number in range(min(count, 8))]

@@ -1,0 +1,96 @@
+"""The session of this GDB, shared by commands, breakpoints and events, and what happens when the target changes."""
+
+import os
+import sys
+
+import gdb
+
+from .. import _core
+from .debugger import Debugger, callers, function_source
+
+DEFAULT_FILE = "investigation.iommulens"
+
+
+def session():
+    """The one session of this GDB; it survives sourcing the script again."""
+    kept = getattr(gdb, "_iommulens_session", None)
+    if kept is None:
+        kept = gdb._iommulens_session = _core.Session(Debugger())
+    return kept
+
+
+def write(text):
+    """Prints lines; GDB's pager applies."""
+    if text:
+        gdb.write(text + "\n")
+
+
+def ensure_open(default=None):
+    """Opens the default investigation when none is open, and says so."""
+    if not session().is_open():
+        write(session().open(default or DEFAULT_FILE))
+
+
+def record_facts():
+    """Writes what is known of kernel and debugger into the investigation."""
+    source = None
+    try:
+        functions = session().functions()
+        source = function_source(functions[0]["symbol"])
+    except _core.Error:
+        pass
+    session().record_facts("GDB " + gdb.VERSION, source)
+
+
+def settle():
+    """Verifies the last recorded call if it has returned; prints what it did when the user saw its entry."""
+    function = session().pending()
+    if function is None:
+        return
+    try:
+        inside = [gdb.newest_frame().name()] + callers(16)
+    except gdb.error:
+        return
+    if function not in inside:
+        write(session().returned())
+
+
+def _on_stop(event):
+    from . import breakpoints
+
+    session().target_ran()
+    try:
+        hits = [hit for hit in getattr(event, "breakpoints", []) if isinstance(hit, breakpoints.CallBreakpoint)]
+        if hits:
+            record_facts()
+            write(session().stopped(callers()))
+        else:
+            settle()
+        breakpoints.report_problem()
+    except _core.Error as error:
+        write("iommu: %s" % error)
+
+
+def _on_continue(_event):
+    session().target_ran()
+
+
+def _on_new_symbols(_event):
+    session().forget()
+
+
+_handlers = {}
+
+
+def connect_events():
+    """Connects the event handlers once, whatever number of times the script is sourced."""
+    kept = getattr(gdb, "_iommulens_handlers", None)
+    if kept:
+        for registry, handler in kept:
+            registry.disconnect(handler)
+    wanted = [(gdb.events.stop, _on_stop), (gdb.events.cont, _on_continue), (gdb.events.new_objfile, _on_new_symbols)]
+    if hasattr(gdb.events, "connection_removed"):
+        wanted.append((gdb.events.connection_removed, _on_new_symbols))
+    for registry, handler in wanted:
+        registry.connect(handler)
+    gdb._iommulens_handlers = wanted
