@@ -11,6 +11,7 @@ let package = Package(
   name: "IOMMULens",
   products: [
     .library(name: "PageTables", targets: ["PageTables"]),
+    .library(name: "GuestMemory", targets: ["GuestMemory"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -20,5 +21,8 @@ let package = Package(
   targets: [
     .target(name: "PageTables", swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
+    .target(name: "CProcessMemory"),
+    .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
+    .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
   ]
 )
