@@ -72,6 +72,19 @@ import Testing
     #expect(try memory.bytes(at: GPA(0x1fff), count: 2) == [0xa, 0xb])
   }
 
+  @Test func aReadPastTheEndOfTheAddressSpaceDoesNotGoOnAtZero() throws {
+    let page = [UInt8](repeating: 1, count: 4096)
+    let memory = OverlayMemory([
+      try SnapshotMemory(pages: [GPA(0xffff_ffff_ffff_f000): page, GPA(0): page, GPA(0x1000): page])
+    ])
+    #expect(try memory.bytes(at: GPA(0xffff_ffff_ffff_f000), count: 4096) == page)
+    for count in [4097, 8192, 12288] {
+      #expect(
+        text { try memory.bytes(at: GPA(0xffff_ffff_ffff_f000), count: count) }
+          == "Cannot read guest-physical address 0x0: the read passes the end of the address space.")
+    }
+  }
+
   @Test func manyPagesAreReadInTurns() throws {
     let pages = (0..<1500).map { GPA(UInt64($0) << 12) }
     let content = Dictionary(
