@@ -17,8 +17,8 @@ public final class CallableMemory: PhysicalMemory {
 
   /// Memory read by `reader`, in `ranges` only; nil allows every address.
   ///
-  /// Give the ranges of RAM: QEMU's stub answers for addresses where there is none, and a whole page of registers must not be
-  /// read to look at one.
+  /// Give the ranges of RAM: QEMU's stub answers for addresses where there is none, and a whole page of registers
+  /// must not be read to look at one.
   public init(ranges: [MemoryRange]? = nil, reader: @escaping Reader) {
     self.reader = reader
     self.ranges = ranges.map { RangeTable($0.map { ($0, $0.start.rawValue) }, name: "guest RAM") }
@@ -39,7 +39,13 @@ public final class CallableMemory: PhysicalMemory {
       try ranges?.forEachSpan(from: position, count: count) { _, _, _ in }
       let target = UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count])
       if isWhole(position.page) {
-        let bytes = try page(position.page, of: position.pageOffset + buffer.count - done)
+        let bytes: [UInt8]
+        do throws(UnreadableMemory) {
+          bytes = try page(position.page, of: position.pageOffset + buffer.count - done)
+        } catch {
+          // The page was asked for whole; the caller hears of no address before its own.
+          throw UnreadableMemory(address: max(position, error.address), reason: error.reason)
+        }
         target.copyBytes(from: bytes[position.pageOffset..<position.pageOffset + count])
       } else {
         target.copyBytes(from: try ask(position, count: count))

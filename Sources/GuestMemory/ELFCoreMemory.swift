@@ -1,10 +1,11 @@
 public import PageTables
 
-/// Guest memory in an ELF64 little-endian core, as QEMU's `dump-guest-memory FILE` writes it: each `PT_LOAD` segment holds
-/// the guest-physical addresses from its `p_paddr` on.
+/// Guest memory in an ELF64 little-endian core, as QEMU's `dump-guest-memory FILE` writes it: each `PT_LOAD` segment
+/// holds the guest-physical addresses from its `p_paddr` on.
 ///
-/// Where segments overlap, the first in the file wins. Bytes that a segment claims but does not store (`p_memsz` greater than
-/// `p_filesz`) are unreadable: nobody knows that they were zero. Pages are resident, in general not aligned.
+/// Where segments overlap, the first in the file wins. Bytes that a segment claims but does not store (`p_memsz`
+/// greater than `p_filesz`) are unreadable: nobody knows that they were zero. Pages are resident, in general not
+/// aligned.
 public struct ELFCoreMemory: PhysicalMemory, Sendable {
   /// Keeps the mapping that the table points into.
   private let file: MappedFile

@@ -35,8 +35,8 @@ public struct GuestMemoryResolver {
 
   /// Asks the monitor where RAM is, then takes for each region the file behind it, else the process's memory.
   ///
-  /// Throws where not one region can be reached (with the reason of the last attempt), where the monitor does not answer, and
-  /// ``MemoryError/anotherGuest(address:place:)`` where the bytes are not those that the debugger reads.
+  /// Throws where not one region can be reached (with the reason of the last attempt), where the monitor does not
+  /// answer, and ``MemoryError/anotherGuest(address:place:)`` where the bytes are not those that the debugger reads.
   public func resolve() throws(MemoryError) -> Resolution {
     let regions = try RAMRegion.all(inMemoryTree: try ask(RAMRegion.memoryTreeCommand))
     var located: [(region: RAMRegion, host: HVA)] = []

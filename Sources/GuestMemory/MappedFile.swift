@@ -2,11 +2,12 @@ import Glibc
 
 /// One whole regular file in this process's address space, read-only and shared with whoever writes it.
 ///
-/// The size is the file's at the time of opening, and no access goes beyond it. What remains: a file that is cut shorter
-/// *afterwards* raises SIGBUS at the next access to the lost part, which ends the program. QEMU never shortens the file behind
-/// guest RAM, nor a core once written; do not do so yourself while it is open here.
+/// The size is the file's at the time of opening, and no access goes beyond it. What remains: a file that is cut
+/// shorter *afterwards* raises SIGBUS at the next access to the lost part, which ends the program. QEMU never
+/// shortens the file behind guest RAM, nor a core once written; do not do so yourself while it is open here.
 final class MappedFile: @unchecked Sendable {
-  // Unchecked: the two constants below are all there is; the bytes behind them belong to the guest and change at any time.
+  // Unchecked: the two constants below are all there is; the bytes behind them belong to the guest and change at any
+  // time.
   let base: UnsafeRawPointer
   let size: UInt64
   /// As given.

@@ -3,8 +3,8 @@ public import PageTables
 /// Guest RAM in files: QEMU with `-object memory-backend-file,…,share=on`. Live, without copying, and without any
 /// permission on QEMU's process.
 ///
-/// Every page that a region holds whole is resident; its bytes change as the guest runs. Where regions overlap, the first
-/// wins.
+/// Every page that a region holds whole is resident; its bytes change as the guest runs. Where regions overlap, the
+/// first wins.
 public struct MappedFileMemory: PhysicalMemory, Sendable {
   /// Guest-physical addresses, and where in a file they lie.
   public struct Region: Hashable, Sendable {
@@ -29,8 +29,8 @@ public struct MappedFileMemory: PhysicalMemory, Sendable {
 
   /// Opens the files of `regions`. A region that its file is too short for ends where the file ends.
   ///
-  /// Throws where a file cannot be opened or mapped, and ``MemoryError/truncated(path:what:needed:size:)`` where it has not
-  /// one byte of a region.
+  /// Throws where a file cannot be opened or mapped, and ``MemoryError/truncated(path:what:needed:size:)`` where it
+  /// has not one byte of a region.
   public init(regions: [Region]) throws(MemoryError) {
     var files: [String: MappedFile] = [:]
     var ranges: [(range: MemoryRange, place: UInt64)] = []

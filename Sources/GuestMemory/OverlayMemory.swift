@@ -2,8 +2,8 @@ public import PageTables
 
 /// Several sources as one: for each page, the first source that answers.
 ///
-/// A read is split at page borders, and each part goes to the first source that has all of it. Where none has, the error is that
-/// of the source that came furthest, and among equals that of the last one.
+/// A read is split at page borders, and each part goes to the first source that has all of it. Where none has, the
+/// error is that of the source that came furthest, and among equals that of the last one.
 public struct OverlayMemory: PhysicalMemory {
   private let sources: [any PhysicalMemory]
 
@@ -18,17 +18,16 @@ public struct OverlayMemory: PhysicalMemory {
       guard position >= address else {
         throw UnreadableMemory(address: position, reason: "the read passes the end of the address space")
       }
-      let whole = position.pageOffset == 0 ? min((buffer.count - done) / 4096, Self.mostPagesATurn) : 0
+      let whole = position.pageOffset == 0 ? min((buffer.count - done) / 4096, Self.pages(from: position)) : 0
       if whole > 1 {
         let pages = (0..<whole).map { position + UInt64($0 * 4096) }
         let end = done + whole * 4096
         let read = readPages(pages, into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end]))
         done += read * 4096
-        if read == whole { continue }
+        if read > 0 { continue }
       }
-      let rest = address + UInt64(done)
-      let count = min(4096 - rest.pageOffset, buffer.count - done)
-      try readPart(rest, into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count]))
+      let count = min(4096 - position.pageOffset, buffer.count - done)
+      try readPart(position, into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count]))
       done += count
     }
   }
@@ -59,6 +58,11 @@ public struct OverlayMemory: PhysicalMemory {
 
   /// Bounds what the repeated requests below cost where a source lacks every page.
   private static let mostPagesATurn = 512
+
+  /// How many pages one turn reads from `position` on: none behind the end of the address space, where addresses wrap.
+  private static func pages(from position: GPA) -> Int {
+    Int(truncatingIfNeeded: min((UInt64.max - position.rawValue) / 4096, UInt64(mostPagesATurn - 1))) + 1
+  }
 
   private func readTurn(_ pages: [GPA], into buffer: UnsafeMutableRawBufferPointer) -> Int {
     var missing = Array(pages.indices)

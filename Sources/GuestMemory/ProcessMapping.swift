@@ -59,8 +59,8 @@ public struct ProcessMapping: Hashable, Sendable {
     return text.split(separator: "\n").compactMap { ProcessMapping(line: $0) }
   }
 
-  /// The bytes of `range`, which lies from `host` on, as parts of files that this process can map; nil where a part of it is in no
-  /// shared file, or in one that its path does not lead to from here.
+  /// The bytes of `range`, which lies from `host` on, as parts of files that this process can map; nil where a part
+  /// of it is in no shared file, or in one that its path does not lead to from here.
   ///
   /// - Parameter mappings: of the process, by address.
   public static func fileRegions(
@@ -82,8 +82,8 @@ public struct ProcessMapping: Hashable, Sendable {
     return done == range.size ? regions : nil
   }
 
-  /// Whether the path leads to the very file that the process mapped: a container's path may lead elsewhere here, and a new file
-  /// may have taken a deleted one's place.
+  /// Whether the path leads to the very file that the process mapped: a container's path may lead elsewhere here, and
+  /// a new file may have taken a deleted one's place.
   private var leadsToItsFile: Bool {
     guard isShared, isReadable, !isDeleted, path.hasPrefix("/"), access(path, R_OK) == 0 else { return false }
     // Not the device: some file systems (overlay, btrfs) report another one in maps than in stat.

@@ -4,8 +4,9 @@ public import PageTables
 
 /// The RAM of a running QEMU, read from its process without stopping it: process_vm_readv(2).
 ///
-/// Needs the permission to trace that process. Nothing is resident; ``readPages(_:into:)`` reads up to 1024 pages with one
-/// system call. Where regions overlap, the first wins. The process is known by its id alone: open again after QEMU restarts.
+/// Needs the permission to trace that process. Nothing is resident; ``readPages(_:into:)`` reads up to 1024 pages
+/// with one system call. Where regions overlap, the first wins. The process is known by its id alone: open again
+/// after QEMU restarts.
 public struct ProcessMemory: PhysicalMemory, Sendable {
   /// Guest-physical addresses, and where in the process they lie.
   public struct Region: Hashable, Sendable {
@@ -30,7 +31,8 @@ public struct ProcessMemory: PhysicalMemory, Sendable {
   /// A call transfers less than 2 GiB, whatever was asked.
   private static let mostBytes = 1 << 30
 
-  /// Reads one byte of each region to see that it can; else throws ``MemoryError/processUnreadable(pid:address:reason:)``.
+  /// Reads one byte of each region to see that it can; else throws
+  /// ``MemoryError/processUnreadable(pid:address:reason:)``.
   public init(pid: Int32, regions: [Region]) throws(MemoryError) {
     guard !regions.isEmpty else { throw .noMemory(place: "Process \(pid)") }
     self.pid = pid

@@ -19,8 +19,8 @@ public struct QEMUProcess: Hashable, Sendable {
   /// The process behind `remote`, to which *this* process is connected: a Unix socket's path (`/tmp/gdb.sock`,
   /// `unix:/tmp/gdb.sock`) or a TCP address (`localhost:1234`, `tcp:127.0.0.1:1234`, `:1234`).
   ///
-  /// Only the connection's own other end counts, so that another QEMU on this machine is never taken for it. Throws where the
-  /// connection, or one process at its other end, cannot be found.
+  /// Only the connection's own other end counts, so that another QEMU on this machine is never taken for it. Throws
+  /// where the connection, or one process at its other end, cannot be found.
   public init(behind remote: String) throws(MemoryError) {
     let pids: Set<Int32>
     if let path = Self.socketPath(remote) {
@@ -87,7 +87,8 @@ extension QEMUProcess {
     return credentials.pid
   }
 
-  /// The path that the other end bound; nil for other kinds of sockets, and for the server's side, whose peer has no name.
+  /// The path that the other end bound; nil for other kinds of sockets, and for the server's side, whose peer has no
+  /// name.
   private static func peerPath(of socket: Int32) -> String? {
     withSocketAddress({ getpeername(socket, $0, $1) }) { bytes -> String? in
       guard family(bytes) == AF_UNIX else { return nil }
@@ -96,8 +97,8 @@ extension QEMUProcess {
     } ?? nil
   }
 
-  /// Whether `path`, as this process names it, is the socket that process `pid` bound as `bound`, perhaps relative to its own
-  /// folder.
+  /// Whether `path`, as this process names it, is the socket that process `pid` bound as `bound`, perhaps relative to
+  /// its own folder.
   private static func leads(_ path: String, to bound: String, of pid: Int32) -> Bool {
     if path == bound { return true }
     let seen = bound.hasPrefix("/") ? bound : "/proc/\(pid)/cwd/\(bound)"
@@ -145,7 +146,8 @@ extension QEMUProcess {
     return pids
   }
 
-  /// The lines of /proc/net/tcp or tcp6 (proc_net_tcp.rst): local and remote end, inode. The header line has no endpoints.
+  /// The lines of /proc/net/tcp or tcp6 (proc_net_tcp.rst): local and remote end, inode. The header line has no
+  /// endpoints.
   static func connections(in table: String) -> [(ends: [Endpoint], inode: String)] {
     table.split(separator: "\n").compactMap { line in
       let fields = line.split(separator: " ")

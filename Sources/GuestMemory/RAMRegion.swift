@@ -36,9 +36,9 @@ public struct RAMRegion: Hashable, Sendable {
 
   /// The readable regions of address space `memory` in the answer to ``memoryTreeCommand``, in its order.
   ///
-  /// Registers (`i/o`) and devices' RAM (`ramd`, a passed-through device's own) are left out: reading them has effects. Throws
-  /// ``MemoryError/unexpectedAnswer(command:answer:)`` for text without that address space, and for a line of it that cannot be
-  /// read; ``MemoryError/noMemory(place:)`` where nothing in it is memory.
+  /// Registers (`i/o`) and devices' RAM (`ramd`, a passed-through device's own) are left out: reading them has
+  /// effects. Throws ``MemoryError/unexpectedAnswer(command:answer:)`` for text without that address space, and for a
+  /// line of it that cannot be read; ``MemoryError/noMemory(place:)`` where nothing in it is memory.
   public static func all(inMemoryTree text: String) throws(MemoryError) -> [RAMRegion] {
     var regions: [RAMRegion] = []
     var seen = false
