@@ -41,7 +41,7 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
-    .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory"], swiftSettings: strict),
+    .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory"], swiftSettings: strict),
     .testTarget(

@@ -243,7 +243,9 @@ var sessionMethods: [CFunction] {
       ) { session, arguments in
         let table = try session.investigator.table(try arguments.selector())
         let protection = try arguments.uint64("prot")
-        guard let bits = UInt32(exactly: protection) else { throw InvalidArgument("prot has 32 bits, not \(hex(protection)).") }
+        guard let bits = UInt32(exactly: protection) else {
+          throw InvalidArgument("prot has 32 bits, not \(hex(protection)).")
+        }
         let call = DriverCall(
           function: "predict",
           operation: .map(

@@ -160,7 +160,8 @@ public struct Register: Hashable, Sendable {
 
   /// A register at `offset`.
   public init(
-    offset: UInt64, name: String, driverName: String? = nil, meaning: @escaping @Sendable (UInt64) -> String = { _ in "" }
+    offset: UInt64, name: String, driverName: String? = nil,
+    meaning: @escaping @Sendable (UInt64) -> String = { _ in "" }
   ) {
     self.offset = offset
     self.name = name

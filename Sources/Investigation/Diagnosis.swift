@@ -99,7 +99,9 @@ public struct Diagnosis: Sendable {
     let shift = named?.shift ?? (shifts.shifts.count == 1 ? shifts.shifts.first : nil)
     let index = level == mode.levels - 1 ? "the root is indexed" : "level \(level) is indexed"
     let correct = "this table is \(mode.name): \(expected)"
-    var evidence = ["\(best) of \(calls.count) recorded map calls have their entries exactly where this shift puts them."]
+    var evidence = [
+      "\(best) of \(calls.count) recorded map calls have their entries exactly where this shift puts them."
+    ]
     var against: [String] = []
     var question: String?
     let title: String
@@ -119,7 +121,8 @@ public struct Diagnosis: Sendable {
     if shifts.shifts.count > 1 {
       let others = shift.map { shifts.subtracting(ShiftSet($0)) } ?? shifts
       evidence.append(
-        "Shifts \(others.description) fit \(shift == nil ? "equally" : "as well"): no recorded IOVA has a bit that tells them apart.")
+        "Shifts \(others.description) fit \(shift == nil ? "equally" : "as well"): no recorded IOVA has a bit that tells them apart."
+      )
       let other = constants.dropFirst().filter { $0.shift != named?.shift }
       if !other.isEmpty {
         against.append(
@@ -135,7 +138,8 @@ public struct Diagnosis: Sendable {
     }
     if best < calls.count, let first = calls.first(where: { !fits($0.verification, level, shifts) }) {
       against.append(
-        "\(calls.count - best) calls are not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova).")
+        "\(calls.count - best) calls are not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova)."
+      )
     }
     let assumed = shift ?? shifts.shifts.first ?? expected
     return Hypothesis(

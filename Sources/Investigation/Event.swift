@@ -81,6 +81,7 @@ public struct ShiftSet: OptionSet, Hashable, Sendable {
       }
     }
     let words = runs.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound) to \($0.upperBound)" }
-    return words.count < 2 ? words.first ?? "none" : words.dropLast().joined(separator: ", ") + " and " + (words.last ?? "")
+    return words.count < 2
+      ? words.first ?? "none" : words.dropLast().joined(separator: ", ") + " and " + (words.last ?? "")
   }
 }

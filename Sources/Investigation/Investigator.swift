@@ -122,7 +122,8 @@ public final class Investigator {
     let translate: (KVA) -> GPA? = { address in
       // HMP `gva2gpa` walks the CPU's page table: `gpa: 0x8084b000`, or `Unmapped`.
       guard let answer = try? target.monitor("gva2gpa \(address)") else { return nil }
-      return answer.split(whereSeparator: \.isWhitespace).last.flatMap { UInt64($0.dropFirst(2), radix: 16) }.map(GPA.init)
+      return answer.split(whereSeparator: \.isWhitespace).last.flatMap { UInt64($0.dropFirst(2), radix: 16) }.map(
+        GPA.init)
     }
     if linearOffset == nil {
       for symbol in ["kernel_map.va_pa_offset", "va_pa_offset"] {
@@ -191,7 +192,9 @@ public final class Investigator {
     guard let descriptor = domain.descriptor else { return nil }
     if let known = requesters[descriptor] { return known }
     for context in (try? contexts()) ?? [] {
-      if let descriptor = context.descriptor, requesters[descriptor] == nil { requesters[descriptor] = context.requester }
+      if let descriptor = context.descriptor, requesters[descriptor] == nil {
+        requesters[descriptor] = context.requester
+      }
     }
     return requesters[descriptor]
   }

@@ -247,7 +247,8 @@ public final class InvestigationStore {
         db, sql: "SELECT value FROM fact WHERE name = ? ORDER BY event DESC LIMIT 1", arguments: [name])
       if last == value { return }
       let id = try event(db, kind: "fact")
-      try db.execute(sql: "INSERT INTO fact(event, name, value) VALUES (?, ?, ?)", arguments: [id.rawValue, name, value])
+      try db.execute(
+        sql: "INSERT INTO fact(event, name, value) VALUES (?, ?, ?)", arguments: [id.rawValue, name, value])
     }
   }
 
@@ -255,7 +256,9 @@ public final class InvestigationStore {
   public func facts() throws(InvestigationError) -> [String: String] {
     try read { db in
       var facts: [String: String] = [:]
-      for row in try Row.fetchAll(db, sql: "SELECT name, value FROM fact ORDER BY event") { facts[row["name"]] = row["value"] }
+      for row in try Row.fetchAll(db, sql: "SELECT name, value FROM fact ORDER BY event") {
+        facts[row["name"]] = row["value"]
+      }
       return facts
     }
   }
@@ -405,7 +408,8 @@ private func verdict(_ name: String, level: Int?, found: UInt64?, detail: String
   case ("wrong address", _, let found?): .wrongAddress(GPA(found))
   case ("stale after unmap", _, let found?): .staleAfterUnmap(GPA(found))
   case ("unreadable", _, let found?): .unreadable(GPA(found))
-  case ("wrong permission", _, let found?): .wrongPermission(PageTableEntry.Flags(rawValue: UInt8(truncatingIfNeeded: found)))
+  case ("wrong permission", _, let found?):
+    .wrongPermission(PageTableEntry.Flags(rawValue: UInt8(truncatingIfNeeded: found)))
   default: .deviceDiffers(detail)
   }
 }

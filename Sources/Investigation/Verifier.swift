@@ -31,7 +31,8 @@ public struct Verifier {
     for run in runs {
       for position in Self.sample(run.count, limit: Self.leafLimit) {
         leaves += 1
-        let verdict = Self.verdict(for: run, position, geometry.walk(run.iova(position), root: root.address, in: memory))
+        let verdict = Self.verdict(
+          for: run, position, geometry.walk(run.iova(position), root: root.address, in: memory))
         if verdict == .agrees { agreeing += 1 } else if first == nil { first = (run.iova(position), verdict) }
       }
     }
@@ -80,7 +81,9 @@ public struct Verifier {
   }
 
   /// The shifts at `level` under which every sampled leaf lies where it should.
-  private func explainingShifts(atLevel level: Int, runs: [LeafRun], geometry: TableGeometry, root: TableRoot) -> ShiftSet {
+  private func explainingShifts(atLevel level: Int, runs: [LeafRun], geometry: TableGeometry, root: TableRoot)
+    -> ShiftSet
+  {
     var found: ShiftSet = []
     for shift in 12..<64 {
       let candidate = geometry.replacing(shift: shift, atLevel: level)

@@ -35,7 +35,8 @@ public struct MarkdownReport {
       lines.append("- What to change: \(escaped(cause.remedy))")
       if let question = cause.openQuestion { lines.append("- Open: \(escaped(question))") }
       for (position, other) in diagnosis.hypotheses.dropFirst().enumerated() {
-        lines.append("- Explanation \(position + 2): \(escaped(other.title)) (\(other.explained) of \(other.calls) calls).")
+        lines.append(
+          "- Explanation \(position + 2): \(escaped(other.title)) (\(other.explained) of \(other.calls) calls).")
       }
     } else if diagnosis.calls == 0 {
       lines.append("No map call was recorded and verified, so nothing can be concluded.")
@@ -45,7 +46,8 @@ public struct MarkdownReport {
           + "they cover agree with the tables and with the device.**")
     } else {
       lines.append(
-        "\(counted(findings.check.disagreements.count, "range")) disagree, and no known hypothesis explains them; see the cross-check.")
+        "\(counted(findings.check.disagreements.count, "range")) disagree, and no known hypothesis explains them; see the cross-check."
+      )
     }
     return lines.joined(separator: "\n")
   }
@@ -105,13 +107,15 @@ public struct MarkdownReport {
         geometry.walk(call.iova, root: root.address, in: findings.memory),
         title: "### Where \(root.mode.name) looks for \(call.iova)")
     if !verification.agrees {
-      text += "\n\nVerdict right after the call: **\(escaped(verification.verdict.description))** on "
+      text +=
+        "\n\nVerdict right after the call: **\(escaped(verification.verdict.description))** on "
         + "\(verification.leaves - verification.agreeing) of \(counted(verification.leaves, "page"))."
       if let cause = findings.diagnosis.hypotheses.first, let shift = cause.shift ?? cause.shifts.shifts.first {
         text +=
           "\n\n"
           + walkTable(
-            geometry.replacing(shift: shift, atLevel: cause.level).walk(call.iova, root: root.address, in: findings.memory),
+            geometry.replacing(shift: shift, atLevel: cause.level).walk(
+              call.iova, root: root.address, in: findings.memory),
             title: "### Where the entry really is (shift \(shift) at level \(cause.level))")
       }
     }
@@ -208,6 +212,8 @@ public struct MarkdownReport {
 
   /// A name from the target inside a code span.
   private func escapedCode(_ text: String) -> String {
-    String(text.unicodeScalars.filter { $0 != "`" && $0 != "|" && $0.properties.generalCategory != .control }.map(Character.init))
+    String(
+      text.unicodeScalars.filter { $0 != "`" && $0 != "|" && $0.properties.generalCategory != .control }.map(
+        Character.init))
   }
 }

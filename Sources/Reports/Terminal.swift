@@ -30,7 +30,9 @@ public enum Terminal {
   ) throws(UnreadableMemory) -> String {
     guard let run = runs.first else { return "  writes nothing: the driver refuses this size" }
     var rows: [[String]] = []
-    for (position, entry) in try run.predictedEntries(0, geometry: geometry, root: root.address, in: memory).enumerated() {
+    for (position, entry) in try run.predictedEntries(0, geometry: geometry, root: root.address, in: memory)
+      .enumerated()
+    {
       rows.append([
         position == 0 ? "expects" : "", "level \(entry.level) [\(right(entry.index, 3))]",
         predictedValue(entry, isLeaf: entry.level == run.level),
@@ -40,7 +42,9 @@ public enum Terminal {
     if leaves > 1, let last = runs.last {
       let end = last.count - 1
       let index = geometry.index(of: last.iova(end), atLevel: last.level)
-      rows.append(["", "level \(last.level) [\(right(index, 3))]", "= \(hex(last.leaf(end).rawValue))   last of \(leaves) leaves"])
+      rows.append([
+        "", "level \(last.level) [\(right(index, 3))]", "= \(hex(last.leaf(end).rawValue))   last of \(leaves) leaves",
+      ])
     }
     return aligned(rows).joined(separator: "\n")
   }
@@ -106,7 +110,9 @@ public enum Terminal {
 
   /// A walk, step by step.
   public static func walk(_ walk: Walk, requester: RequesterID?) -> String {
-    var lines = ["walk \(walk.iova)   \(walk.geometry.mode.name) root \(walk.root)\(requester.map { "   \($0)" } ?? "")"]
+    var lines = [
+      "walk \(walk.iova)   \(walk.geometry.mode.name) root \(walk.root)\(requester.map { "   \($0)" } ?? "")"
+    ]
     lines += aligned(walk.steps.map(\.cells))
     lines.append("  \(words(walk.outcome))")
     return lines.joined(separator: "\n")
@@ -232,7 +238,8 @@ public enum Terminal {
       let translation: String
       switch context.translation {
       case .translated(let first, let second):
-        translation = [first, second].compactMap { $0 }.map { "\($0.mode.name) root \($0.address)" }.joined(separator: ", ")
+        translation = [first, second].compactMap { $0 }.map { "\($0.mode.name) root \($0.address)" }.joined(
+          separator: ", ")
       case .bypassed(let why): translation = "bypassed: \(why)"
       case .refused(let why): translation = "refused: \(why)"
       }

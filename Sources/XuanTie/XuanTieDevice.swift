@@ -110,7 +110,9 @@ public struct XuanTieDevice: DeviceModel {
   static func root(_ stage: UInt64) -> GPA { GPA((stage & 0xfff_ffff_ffff) << 12) }
 
   /// RSIDDIV as the number of bits that index a level-2 table; at most 15, or a shift by it would lose the requester id.
-  private static func divide(_ registers: RegisterValues) -> UInt64 { min(registers[XuanTieRegister.rsidDivide] ?? 0, 15) }
+  private static func divide(_ registers: RegisterValues) -> UInt64 {
+    min(registers[XuanTieRegister.rsidDivide] ?? 0, 15)
+  }
 
   /// The requester's entry, by a linear or a two-level table; `reserved` when the level-1 entry had low bits set.
   private func deviceTableEntry(

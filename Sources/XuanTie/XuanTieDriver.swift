@@ -61,7 +61,8 @@ public struct XuanTieDriver: DriverProfile {
       let (product, overflow) = size.multipliedReportingOverflow(by: count)
       guard !overflow else {
         throw TargetError(
-          "\(function.symbol) was asked for \(count) pages of \(hex(size)) bytes at IOVA \(iova): more than 2^64 bytes.")
+          "\(function.symbol) was asked for \(count) pages of \(hex(size)) bytes at IOVA \(iova): more than 2^64 bytes."
+        )
       }
       length = product
     }

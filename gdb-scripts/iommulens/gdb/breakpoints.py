@@ -20,11 +20,14 @@ class CallBreakpoint(gdb.Breakpoint):
         self.function = function
         self.options = options
         self.hits = 0
+        self.exhausted = False
         super().__init__("*%s" % function["symbol"], gdb.BP_HARDWARE_BREAKPOINT, internal=False)
         self.silent = True
 
     def stop(self):
         options = self.options
+        if self.exhausted:
+            return False
         try:
             wrong = session().hit(
                 self.function["symbol"],
@@ -38,13 +41,11 @@ class CallBreakpoint(gdb.Breakpoint):
             return True
         if wrong is None:
             return False
-        self.hits += 1
-        limit_reached = options.limit is not None and self.hits >= options.limit
-        if limit_reached and not options.stops:
-            self.enabled = False
-        if not options.stops:
-            return False
-        return wrong or options.when == "always"
+        stops = options.stops and (wrong or options.when == "always")
+        self.hits += stops or not options.stops
+        # A breakpoint must not be edited here; it is deleted at the next stop.
+        self.exhausted = options.limit is not None and self.hits >= options.limit
+        return stops
 
 
 class Options:
@@ -80,6 +81,13 @@ def remove():
     for point in points:
         point.delete()
     return len(points)
+
+
+def remove_exhausted():
+    """Deletes the breakpoints that have reached their -limit."""
+    for point in ours():
+        if point.exhausted:
+            point.delete()
 
 
 def adopt():

@@ -67,6 +67,7 @@ def _on_stop(event):
         else:
             settle()
         breakpoints.report_problem()
+        breakpoints.remove_exhausted()
     except _core.Error as error:
         write("iommu: %s" % error)
 

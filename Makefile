@@ -1,0 +1,53 @@
+# What a user runs: `make demo`, `make test`, `make build`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: all build setup guest demo test bench lint clean
+
+SWIFT ?= swift
+# The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
+CORE_SCRATCH := .build/core
+CORE := gdb-scripts/iommulens/_core.abi3.so
+SCENARIO ?= pgdir-shift
+
+PACKAGES := gdb-multiarch libpython3-dev libsqlite3-dev pkg-config qemu-system-misc opensbi \
+            gcc-riscv64-linux-gnu libc6-dev-riscv64-cross make binutils
+
+all: build
+
+# Installs only what is missing, and asks for nothing when all is there.
+setup:
+	@missing=; for package in $(PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing:$$missing"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+build: setup
+	@$(SWIFT) build -c release --product _core --scratch-path $(CORE_SCRATCH) -Xswiftc -static-stdlib
+	@bin=$$($(SWIFT) build -c release --scratch-path $(CORE_SCRATCH) -Xswiftc -static-stdlib --show-bin-path) && \
+	  { cmp -s $$bin/lib_core.so .build/lib_core.last || { \
+	    cp $$bin/lib_core.so .build/lib_core.last && strip --strip-unneeded -o $(CORE).new $$bin/lib_core.so && \
+	    mv $(CORE).new $(CORE); }; }
+
+guest: setup
+	@$(MAKE) -s -C lab/guest
+
+demo: build guest
+	@lab/guest/demo $(SCENARIO)
+
+test: build guest
+	@$(SWIFT) build --build-tests
+	@SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build
+
+bench:
+	@cd Benchmarks && $(SWIFT) run -c release
+
+lint:
+	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks
+
+clean:
+	rm -rf .build build $(CORE)
