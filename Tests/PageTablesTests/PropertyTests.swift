@@ -1,0 +1,260 @@
+import Foundation
+import PageTables
+import Testing
+
+/// `IOMMULENS_SEED` repeats a failed run; without it every run is another one.
+private let seed =
+  ProcessInfo.processInfo.environment["IOMMULENS_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0...UInt64.max)
+
+/// Random tables of every mode against the oracle.
+@Suite struct PropertyTests {
+  @Test(arguments: PagingMode.allCases) func walkAgreesWithTheOracle(_ mode: PagingMode) {
+    for round in 0..<400 {
+      var random = SeededGenerator(seed &+ UInt64(round))
+      let tables = RandomTables(mode, using: &random)
+      let memory = tables.memory(random.pick(FakeMemory.Style.allCases))
+      for _ in 0..<8 {
+        var input = tables.input(using: &random) | UInt64(random.below(4096))
+        if random.chance(20) { input ^= 1 << UInt64(random.below(64)) }
+        let isCanonical = random.chance(95)
+        let iova = isCanonical ? tables.oracle.canonical(input) : input
+        let walk = mode.geometry.walk(IOVA(iova), root: tables.root, in: memory)
+        if !agrees(walk, tables.oracle.translate(iova)) {
+          Issue.record(
+            "seed \(seed) round \(round) \(mode) \(walk.iova): \(walk.outcome), not \(tables.oracle.translate(iova))")
+          return
+        }
+      }
+    }
+  }
+
+  private func agrees(_ walk: Walk, _ answer: Oracle.Answer) -> Bool {
+    let levels = walk.geometry.mode.levels
+    switch (walk.outcome, answer) {
+    case (.mapped(let target, let size, let flags), .page(let wanted, let wantedFlags, let pbmt, let size_lg2)):
+      return target.rawValue == wanted && UInt64(flags.rawValue) == wantedFlags && size == 1 << UInt64(size_lg2)
+        && UInt64(walk.steps.last?.entry.pbmt ?? 9) == pbmt && walk.target == target
+    case (.notMapped(let level), .hole(let wanted)):
+      return level == wanted && walk.steps.count == levels - level
+    case (.malformed(let level, let problem), .wrong(let wanted, let address, let entry, let phrases, _)):
+      return level == wanted && phrases.contains(problem.description) && walk.steps.count == levels - level
+        && walk.steps.last?.entryAddress.rawValue == address && walk.steps.last?.entry.rawValue == entry
+        && walk.steps.last?.level == level
+    case (.unreadable(let failure), .unreadable(let level, let page, _)):
+      return failure.address.page.rawValue == page && walk.steps.count == levels - 1 - level
+    case (.notCanonical, .notCanonical):
+      return walk.steps.isEmpty
+    default:
+      return false
+    }
+  }
+
+  @Test(arguments: PagingMode.allCases) func dumpAgreesWithTheOraclePageByPage(_ mode: PagingMode) {
+    for round in 0..<60 {
+      var random = SeededGenerator(seed &+ 0x1_0000 &+ UInt64(round))
+      let tables = RandomTables(mode, using: &random)
+      let memories = FakeMemory.Style.allCases.map { tables.memory($0) }
+      for _ in 0..<3 {
+        let window = Window(tables, using: &random)
+        let wanted = window.expected(tables.oracle)
+        for memory in memories {
+          let dump = mode.dump(root: tables.root, in: memory, filter: window.filter)
+          let items = Array(dump)
+          if items.count != wanted.count || !zip(items, wanted).allSatisfy({ $1.isSame(as: $0) }) {
+            Issue.record(
+              """
+              seed \(seed) round \(round) \(mode) \(memory.style) \(window.filter):
+              \(items.map { "\($0)" }.joined(separator: "\n"))
+              instead of
+              \(wanted.map { "\($0)" }.joined(separator: "\n"))
+              """)
+            return
+          }
+          if items != inChunks(dump) { Issue.record("seed \(seed) round \(round) \(mode): chunks differ") }
+        }
+        // Every leaf entry of the window is a raw entry too.
+        for case .wrong(let level, let address, let entry, _, let region) in wanted {
+          let raw = mode.entries(root: tables.root, in: memories[0], filter: window.filter).contains {
+            guard case .entry(let raw) = $0 else { return false }
+            return raw.entryAddress.rawValue == address && raw.entry.rawValue == entry && raw.level == level
+              && raw.iova.rawValue <= region.lowerBound
+          }
+          if !raw && window.filter.admits(.init(rawValue: UInt8(entry & 0xff))) {
+            Issue.record("seed \(seed) round \(round) \(mode): no raw entry at \(hex(address))")
+          }
+        }
+      }
+    }
+  }
+
+  /// The whole space: what is in the dump is true and as long as it can be, and what is mapped is in the dump.
+  @Test(arguments: PagingMode.allCases) func wholeDumpAgreesWithTheOracle(_ mode: PagingMode) {
+    for round in 0..<25 {
+      var random = SeededGenerator(seed &+ 0x2_0000 &+ UInt64(round))
+      let tables = RandomTables(mode, using: &random)
+      let oracle = tables.oracle
+      let items = Array(
+        mode.dump(root: tables.root, in: tables.memory(random.pick(FakeMemory.Style.allCases)), limit: 300))
+      var end: IOVA?
+      var ranges: [(ClosedRange<IOVA>, isMapping: Bool)] = []
+      for (position, item) in items.enumerated() {
+        switch item {
+        case .mapping(let mapping):
+          ranges.append((mapping.iova...mapping.last, true))
+          guard random.chance(10) else { continue }
+          for (iova, target) in [(mapping.iova, mapping.target), (mapping.last, mapping.targetLast)] {
+            if let page = page(oracle.translate(iova.rawValue)), page.0 == target.rawValue,
+              page.1 == UInt64(mapping.flags.rawValue), page.2 == UInt64(mapping.pbmt)
+            {
+              continue
+            }
+            Issue.record("seed \(seed) round \(round) \(mode): \(mapping) is not so")
+          }
+          if let before = page(oracle.translate(mapping.iova.rawValue &- 1)), before.0 == mapping.target.rawValue &- 1,
+            before.1 == UInt64(mapping.flags.rawValue), before.2 == UInt64(mapping.pbmt)
+          {
+            Issue.record("seed \(seed) round \(round) \(mode): \(mapping) begins too late")
+          }
+        case .malformed(_, _, _, _, let iova), .unreadable(_, _, let iova): ranges.append((iova, false))
+        case .stopped(let reason, let at):
+          end = at
+          #expect(reason == .tableLimit(300) && position == items.count - 1)
+        }
+      }
+      for (left, right) in zip(ranges, ranges.dropFirst()) where left.0.upperBound >= right.0.lowerBound {
+        Issue.record("seed \(seed) round \(round) \(mode): \(left.0) before \(right.0)")
+      }
+      for _ in 0..<20 {
+        let iova = IOVA(oracle.canonical(tables.input(using: &random)))
+        if let end, iova >= end { continue }
+        let found = ranges.first { $0.0.contains(iova) }?.isMapping
+        let wanted: Bool?
+        switch oracle.translate(iova.rawValue) {
+        case .page: wanted = true
+        case .wrong, .unreadable: wanted = false
+        case .hole, .notCanonical: wanted = nil
+        }
+        if found != wanted {
+          Issue.record("seed \(seed) round \(round) \(mode) \(iova): \(String(describing: found))")
+        }
+      }
+    }
+  }
+
+  private func page(_ answer: Oracle.Answer) -> (UInt64, UInt64, UInt64)? {
+    guard case .page(let target, let flags, let pbmt, _) = answer else { return nil }
+    return (target, flags, pbmt)
+  }
+
+  @Test func tablesThatChangeWhileReadDoNoHarm() {
+    for round in 0..<20 {
+      var random = SeededGenerator(seed &+ 0x3_0000 &+ UInt64(round))
+      let tables = RandomTables(random.pick(PagingMode.allCases), using: &random)
+      let memory = tables.memory(.mixed)
+      memory.beforeAccess = { [unowned memory] in
+        let address = memory.base + UInt64(random.below(12 * 512)) * 8
+        memory.store(random.chance(50) ? random.next() : (memory.base >> 2) | 1, at: address)
+      }
+      let items = Array(tables.mode.dump(root: tables.root, in: memory, limit: 500))
+      if case .stopped(.tableLimit(500), _)? = items.last { continue }
+      #expect(items.count < 500 * 1024)
+    }
+  }
+}
+
+/// A dump's items by way of ``Dump/forEach(mappings:other:)``.
+func inChunks(_ dump: Dump) -> [DumpItem] {
+  var items: [DumpItem] = []
+  dump.forEach(
+    mappings: { mappings in for position in mappings.indices { items.append(.mapping(mappings[position])) } },
+    other: { items.append($0) })
+  return items
+}
+
+/// Some dozens of pages and flags to dump, and what the oracle says about them one after the other.
+private struct Window {
+  enum Item {
+    case mapping(Mapping)
+    case wrong(level: Int, address: UInt64, entry: UInt64, phrases: Set<String>, region: ClosedRange<UInt64>)
+    case unreadable(level: Int, page: UInt64, region: ClosedRange<UInt64>)
+
+    func isSame(as item: DumpItem) -> Bool {
+      switch (self, item) {
+      case (.mapping(let left), .mapping(let right)): left == right
+      case (
+        .wrong(let level, let address, let entry, let phrases, let region),
+        .malformed(let itsLevel, let itsAddress, let itsEntry, let problem, let iova)
+      ):
+        level == itsLevel && address == itsAddress.rawValue && entry == itsEntry.rawValue
+          && phrases.contains(problem.description) && region == iova.lowerBound.rawValue...iova.upperBound.rawValue
+      case (.unreadable(let level, let page, let region), .unreadable(let failure, let itsLevel, let iova)):
+        level == itsLevel && page == failure.address.rawValue
+          && region == iova.lowerBound.rawValue...iova.upperBound.rawValue
+      default: false
+      }
+    }
+  }
+
+  /// The window's pages, canonical.
+  let pages: [UInt64]
+  let filter: DumpFilter
+
+  init(_ tables: RandomTables, using random: inout SeededGenerator) {
+    let total = UInt64(1) << UInt64(tables.oracle.inputBits)
+    let around = tables.input(using: &random)
+    let first = around > 0x20000 && random.chance(70) ? around - UInt64(random.below(32)) << 12 : around
+    pages = stride(from: first, to: min(first + UInt64(1 + random.below(70)) << 12, total), by: 4096)
+      .map { tables.oracle.canonical($0) }
+    let flags: [UInt8] = [0, 0, 0, 1, 2, 4, 0x40, 0x80, 6]
+    var from = UInt64(0)
+    var through = UInt64(0xfff)
+    if random.chance(30) {
+      from = UInt64(random.below(2048))
+      through = 2048 + UInt64(random.below(2048))
+    }
+    filter = DumpFilter(
+      first: IOVA((pages.first ?? 0) + from), last: IOVA((pages.last ?? 0) + through),
+      required: .init(rawValue: random.pick(flags)),
+      absent: .init(rawValue: random.chance(30) ? random.pick(flags) : 0))
+  }
+
+  func expected(_ oracle: Oracle) -> [Item] {
+    var items: [Item] = []
+    var regions: [ClosedRange<UInt64>] = []
+    for page in pages {
+      let start = max(page, filter.first.rawValue)
+      let size = min(page + 0xfff, filter.last.rawValue) - start + 1
+      var region: ClosedRange<UInt64>?
+      switch oracle.translate(start) {
+      case .page(let target, let flags, let pbmt, _):
+        let wanted = bits(UInt64(filter.required.rawValue))
+        let unwanted = bits(UInt64(filter.absent.rawValue))
+        let has = bits(flags)
+        guard (0..<8).allSatisfy({ (!wanted[$0] || has[$0]) && (!unwanted[$0] || !has[$0]) }) else { continue }
+        let piece = Mapping(
+          iova: IOVA(start), target: GPA(target), size: size, flags: .init(rawValue: UInt8(flags)), pbmt: UInt8(pbmt))
+        if case .mapping(var open)? = items.last, open.iova + open.size == piece.iova,
+          open.target + open.size == piece.target, open.flags == piece.flags, open.pbmt == piece.pbmt
+        {
+          open.size += size
+          items[items.count - 1] = .mapping(open)
+        } else {
+          items.append(.mapping(piece))
+        }
+      case .wrong(let level, let address, let entry, let phrases, let its) where regions.last != its:
+        region = its
+        items.append(.wrong(level: level, address: address, entry: entry, phrases: phrases, region: clipped(its)))
+      case .unreadable(let level, let page, let its) where regions.last != its:
+        region = its
+        items.append(.unreadable(level: level, page: page, region: clipped(its)))
+      default: break
+      }
+      if let region { regions.append(region) }
+    }
+    return items
+  }
+
+  private func clipped(_ region: ClosedRange<UInt64>) -> ClosedRange<UInt64> {
+    region.clamped(to: filter.first.rawValue...filter.last.rawValue)
+  }
+}
