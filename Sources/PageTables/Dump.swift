@@ -230,10 +230,10 @@ struct MappingCollector: TableVisitor {
     count + Self.mappingsPerPage <= chunk.capacity && issues.count + Self.mappingsPerPage <= chunk.capacity
   }
 
-  mutating func leafTable(_ page: TablePage, indices: Range<Int>, iova: IOVA, next: UnsafeRawPointer?) {
+  mutating func leafTable(_ page: TablePage, indices: Range<Int>, iova: IOVA) {
     switch format {
-    case .rv64: leaves(page, indices, iova, next, as: UInt64.self)
-    case .sv32: leaves(page, indices, iova, next, as: UInt32.self)
+    case .rv64: leaves(page, indices, iova, as: UInt64.self)
+    case .sv32: leaves(page, indices, iova, as: UInt32.self)
     }
   }
 
@@ -276,7 +276,7 @@ struct MappingCollector: TableVisitor {
   /// the entry of the next page, inside a contiguous group the same entry, in a hole zero. Only an entry that is
   /// something else is decoded.
   private mutating func leaves<Word>(
-    _ page: TablePage, _ indices: Range<Int>, _ tableIOVA: IOVA, _ next: UnsafeRawPointer?, as type: Word.Type
+    _ page: TablePage, _ indices: Range<Int>, _ tableIOVA: IOVA, as type: Word.Type
   ) where Word: FixedWidthInteger & UnsignedInteger & BitwiseCopyable {
     // A local copy lives in machine registers.
     var output = self.output

@@ -32,7 +32,8 @@ public struct RawEntry: Hashable, Sendable, BitwiseCopyable {
 public enum RawItem: Hashable, Sendable {
   /// An entry that is not zero.
   case entry(RawEntry)
-  /// A page of a table at `level` that could not be read, and the IOVAs of the wanted range that it would have translated.
+  /// A page of a table at `level` that could not be read, and the IOVAs of the wanted range that it would have
+  /// translated.
   case unreadable(UnreadableMemory, level: Int, iova: ClosedRange<IOVA>)
   /// The dump ends here, early; `at` is the first IOVA that was not looked at.
   case stopped(DumpStop, at: IOVA)
@@ -103,7 +104,7 @@ struct RawEntryCollector: TableVisitor {
 
   var hasRoom: Bool { items.count < 1024 }
 
-  mutating func leafTable(_ page: TablePage, indices: Range<Int>, iova: IOVA, next: UnsafeRawPointer?) {
+  mutating func leafTable(_ page: TablePage, indices: Range<Int>, iova: IOVA) {
     for index in indices {
       let raw = page.word(index, format)
       guard raw != 0 else { continue }

@@ -62,8 +62,8 @@ protocol TableVisitor {
   /// Whether the visitor can take another page of entries; the traversal pauses where it cannot.
   var hasRoom: Bool { get }
 
-  /// The entries `indices` of a leaf table. `next` is the leaf table that follows, where that is known.
-  mutating func leafTable(_ page: TablePage, indices: Range<Int>, iova: IOVA, next: UnsafeRawPointer?)
+  /// The entries `indices` of a leaf table whose first entry, wanted or not, translates `iova`.
+  mutating func leafTable(_ page: TablePage, indices: Range<Int>, iova: IOVA)
 
   /// A non-zero entry above level 0 and what is wrong with it. A good pointer is followed after this call.
   mutating func entry(
@@ -216,9 +216,7 @@ final class TableTraversal<Visitor: TableVisitor> {
     let first = range.lowerBound > input ? Int((range.lowerBound - input) >> shift) : 0
     let last = Int((min(range.upperBound, inputLast) - input) >> shift)
     guard page.level > 0 else {
-      let following = frames[level].nextChild
-      let next = following < frames[level].children.count ? frames[level].children[following].bytes : nil
-      visitor.leafTable(page, indices: first..<(last + 1), iova: iova(input), next: next)
+      visitor.leafTable(page, indices: first..<(last + 1), iova: iova(input))
       return
     }
     level = page.level

@@ -103,6 +103,35 @@ import Testing
     #expect(tables.memory.accesses.filter { $0 != .resident(tables.root) && $0 != .resident(GPA(0x8000_1000)) } == [])
   }
 
+  /// Every pair of bounds from the edges of the halves, of the gap between them and of leaves, aligned or not.
+  @Test(arguments: PagingMode.allCases) func boundsAnywhereCutTheSameMappings(_ mode: PagingMode) {
+    let memory = FakeMemory(pages: 4)
+    let oracle = Oracle(mode: mode.rawValue, root: memory.base, words: [:], pages: [])
+    let width = oracle.widths[0]
+    let low = oracle.inputBits - width
+    var leaves: [ClosedRange<UInt64>] = []
+    for index in [0, 1, 1 << (width - 1) - 1, 1 << (width - 1), 1 << width - 1] as [UInt64] {
+      memory.store(
+        0x3 | (index & 1) << 2, at: memory.base + index * (mode == .sv32 ? 4 : 8), bytes: mode == .sv32 ? 4 : 8)
+      let first = oracle.canonical(index << UInt64(low))
+      leaves.append(first...(first + (1 << UInt64(low) - 1)))
+    }
+    let top = UInt64(1) << UInt64(oracle.inputBits)
+    let edges = [0, top / 2, top, 0 &- top, 0 &- top / 2, 1 << 63, 1 << UInt64(low)]
+    let bounds = edges.flatMap { [$0 &- 1, $0, $0 &+ 1, $0 &+ 0x12345] }
+    for first in bounds {
+      for last in bounds {
+        let wanted = leaves.filter { first <= last && $0.overlaps(first...last) }.map { $0.clamped(to: first...last) }
+        let filter = DumpFilter(first: IOVA(first), last: IOVA(last))
+        let found = mode.dump(root: GPA(memory.base), in: memory, filter: filter).map { item in
+          guard case .mapping(let mapping) = item else { return UInt64.max...UInt64.max }
+          return mapping.iova.rawValue...mapping.last.rawValue
+        }
+        if found != wanted { Issue.record("\(mode) \(hex(first)) to \(hex(last)): \(found), not \(wanted)") }
+      }
+    }
+  }
+
   @Test func filtersByFlags() {
     var tables = TestTables(pages: 3)
     tables.set(0x1000, leaf(0x1000, 0x3))
