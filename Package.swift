@@ -11,6 +11,7 @@ let package = Package(
   name: "IOMMULens",
   products: [
     .library(name: "PageTables", targets: ["PageTables"]),
+    .library(name: "_core", type: .dynamic, targets: ["IOMMULensPython"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -19,6 +20,12 @@ let package = Package(
   ],
   targets: [
     .target(name: "PageTables", swiftSettings: strict),
+    .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
+    .target(
+      name: "IOMMULensPython", dependencies: ["CPython", "PageTables"], exclude: ["exports.map"], swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
+    .testTarget(
+      name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
+      swiftSettings: strict),
   ]
 )

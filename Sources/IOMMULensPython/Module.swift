@@ -1,0 +1,42 @@
+public import CPython
+
+/// Creates the module `iommulens._core`: what Python calls when it imports `_core.abi3.so`.
+@c(PyInit__core) public func createModule() -> UnsafeMutablePointer<PyObject>? {
+  do {
+    let module = try PythonModule(functions: pageTableFunctions)
+    try Exceptions.add(to: module)
+    try module.add("version", "0.1.0")
+    try module.add(PythonClass(constructor: pageTableConstructor, methods: pageTableMethods))
+    return module.reference.handedOver()
+  } catch {
+    Exceptions.current.raise(error)
+    return nil
+  }
+}
+
+/// The module while it is being filled.
+struct PythonModule {
+  /// The module's name as part of the Python package.
+  static let qualifiedName = "iommulens._core"
+
+  let reference: PythonReference
+
+  /// A module with these functions.
+  init(functions: [CFunction]) throws {
+    // Python keeps the definition as long as the process lives.
+    let definition = UnsafeMutablePointer<PyModuleDef>.allocate(capacity: 1)
+    definition.initialize(to: PyModuleDef())
+    reference = try PythonReference(
+      owning: CPython_createModule(
+        definition, immortal(PythonModule.qualifiedName), immortal("What IOMMULens knows, for Python."),
+        methodTable(functions, receiver: "$module")))
+  }
+
+  /// Adds a name.
+  func add(_ name: String, _ value: PythonValue) throws { try reference.setAttribute(name, to: value) }
+
+  /// Adds a class under its own name.
+  func add(_ type: PythonClass) throws {
+    try add(try type.type.attribute("__name__").string("__name__"), .object(type.type))
+  }
+}
