@@ -12,7 +12,7 @@ let package = Package(
   products: [
     .library(name: "_core", type: .dynamic, targets: ["IOMMULensPython"]),
     .library(name: "PageTables", targets: ["PageTables"]),
-    .library(name: "_core", type: .dynamic, targets: ["IOMMULensPython"]),
+    .executable(name: "iommulens", targets: ["iommulens"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -21,10 +21,32 @@ let package = Package(
   ],
   targets: [
     .target(name: "PageTables", swiftSettings: strict),
+    .target(name: "CProcessMemory"),
+    .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
+    .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
+    .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
+    .target(
+      name: "Investigation",
+      dependencies: ["IOMMUModel", "GuestMemory", .product(name: "GRDB", package: "GRDB.swift")],
+      swiftSettings: strict),
+    .target(name: "Reports", dependencies: ["Investigation"], swiftSettings: strict),
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
-      name: "IOMMULensPython", dependencies: ["CPython", "PageTables"], exclude: ["exports.map"], swiftSettings: strict),
+      name: "IOMMULensPython", dependencies: ["CPython", "XuanTie", "Investigation", "Reports"],
+      exclude: ["exports.map"], swiftSettings: strict),
+    .executableTarget(
+      name: "iommulens",
+      dependencies: [
+        "XuanTie", "Investigation", "Reports",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
+    .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
+    .testTarget(
+      name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory"], swiftSettings: strict),
+    .testTarget(
+      name: "InvestigationTests", dependencies: ["Investigation", "XuanTie", "Reports"], swiftSettings: strict),
     .testTarget(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
       swiftSettings: strict),

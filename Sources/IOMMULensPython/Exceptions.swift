@@ -1,4 +1,7 @@
 internal import CPython
+internal import GuestMemory
+internal import IOMMUModel
+internal import Investigation
 internal import PageTables
 
 // Which Python exception a Swift error becomes.
@@ -76,6 +79,9 @@ struct ExceptionRule: Sendable {
     ExceptionRule(UnreadableMemory.self) { error in
       (.unreadableMemory, [("address", .init(error.address)), ("reason", .init(error.reason))])
     },
+    ExceptionRule(TargetError.self, .targetError),
+    ExceptionRule(MemoryError.self, .targetError),
+    ExceptionRule(InvestigationError.self, .investigationError),
     ExceptionRule(InvalidArgument.self, .invalidArgument),
     ExceptionRule(ArgumentTypeError.self, .typeError),
     ExceptionRule(TooDeep.self, .recursionError),

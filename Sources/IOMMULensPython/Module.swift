@@ -7,6 +7,7 @@ public import CPython
     try Exceptions.add(to: module)
     try module.add("version", "0.1.0")
     try module.add(PythonClass(constructor: pageTableConstructor, methods: pageTableMethods))
+    try module.add(PythonClass(constructor: sessionConstructor, methods: sessionMethods))
     return module.reference.handedOver()
   } catch {
     Exceptions.current.raise(error)
