@@ -351,11 +351,13 @@ var sessionMethods: [CFunction] {
     },
     // MARK: Conclusions
     {
-      session($0, $1, $2, "check(first=None, last=None)", "Compares recorded calls, tables and device; worst first.") {
-        session, arguments in
+      session(
+        $0, $1, $2, "check(first=None, last=None, limit=20)",
+        "Compares recorded calls, tables and device: at most `limit` ranges, worst first."
+      ) { session, arguments in
         let findings = try session.investigator.findings(reason: "check")
-        guard let iovas = try arguments.iovas() else { return .string(Terminal.check(findings.check)) }
-        return .string(Terminal.check(findings.check(in: iovas)))
+        let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
+        return .string(Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0)))
       }
     },
     {

@@ -26,8 +26,22 @@ public struct CrossCheck: Sendable {
 
   /// The ranges, worst first, then by IOVA.
   public let lines: [Line]
-  /// 4 KiB pages compared.
-  public let pages: Int
+  /// 4 KiB pages compared: those that should be mapped, and those that should no longer be.
+  public let mappedPages: Int, unmappedPages: Int
+
+  /// All pages compared.
+  public var pages: Int { mappedPages + unmappedPages }
+
+  /// The pages of the disagreements by the name of their worst verdict, worst first.
+  public var summary: [(verdict: String, pages: UInt64)] {
+    var order: [String] = []
+    var pages: [String: UInt64] = [:]
+    for line in disagreements {
+      if pages[line.worst.name] == nil { order.append(line.worst.name) }
+      pages[line.worst.name, default: 0] &+= line.length / 4096
+    }
+    return order.map { ($0, pages[$0] ?? 0) }
+  }
 
   /// The lines on which a side disagrees.
   public var disagreements: [Line] { lines.filter { $0.worst != .agrees } }
@@ -45,9 +59,9 @@ public struct CrossCheck: Sendable {
     let index = TargetIndex(calls)
     let device = profile.device
     var merged: [Line] = []
-    var pages = 0
+    var mappedPages = 0
+    var unmappedPages = 0
     func add(_ line: Line) {
-      pages += 1
       if let last = merged.last, last.call.number == line.call.number, last.call.call.isMap == line.call.call.isMap,
         last.call.root == line.call.root, last.iova + last.length == line.iova, Self.merge(last, line)
       {
@@ -63,11 +77,10 @@ public struct CrossCheck: Sendable {
       let run = replay.runs[page.call][page.run]
       let walk = root.mode.geometry.walk(key.iova, root: root.address, in: memory)
       var tables = Verifier.verdict(for: run, page.position, walk)
-      if case .wrongAddress(let found) = tables, let other = index.call(mapping: found, not: page.call),
-        let id = calls[other].id
-      {
-        tables = .overwritten(found, by: id)
+      if case .wrongAddress(let found) = tables, let other = index.call(mapping: found, not: page.call) {
+        tables = .overwritten(found, by: calls[other].number)
       }
+      mappedPages += 1
       let expected = run.leaf(page.position).address
       let seen = Self.deviceVerdict(
         key.iova, expected: expected, recorded: recorded, tables: tables, device: device, registers: registers,
@@ -81,16 +94,15 @@ public struct CrossCheck: Sendable {
       let recorded = calls[number]
       guard let root = recorded.root else { continue }
       let walk = root.mode.geometry.walk(key.iova, root: root.address, in: memory)
-      guard let found = walk.target else {
-        pages += 1
-        continue
-      }
+      unmappedPages += 1
+      guard let found = walk.target else { continue }
       add(
         Line(
           call: recorded, iova: key.iova, length: 4096, expected: nil, tables: .staleAfterUnmap(found),
           device: .agrees, cause: nil))
     }
-    self.pages = pages
+    self.mappedPages = mappedPages
+    self.unmappedPages = unmappedPages
     lines = merged.sorted {
       ($0.worst.severity, $0.iova, $0.call.number) < ($1.worst.severity, $1.iova, $1.call.number)
     }

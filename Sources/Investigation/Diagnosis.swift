@@ -1,5 +1,5 @@
 public import IOMMUModel
-public import PageTables
+import PageTables
 
 /// What could have caused everything that was seen, best explanation first; empty when nothing disagrees.
 ///
@@ -165,7 +165,8 @@ public struct Diagnosis: Sendable {
       let missing = check.lines.filter { if case .missing = $0.tables { true } else { false } }
       let pages = missing.reduce(0) { $0 + Int(truncatingIfNeeded: $1.length / 4096) }
       if pages > 0 {
-        effects.append("\(pages) of \(check.pages) mapped pages are missing in the device's eyes: it faults on them.")
+        effects.append(
+          "\(pages) of \(check.mappedPages) mapped pages are missing in the device's eyes: it faults on them.")
       }
     }
     let replay = Replay(history, profile: profile) { root in

@@ -1,6 +1,6 @@
 import GuestMemory
 public import IOMMUModel
-public import PageTables
+import PageTables
 
 extension Findings {
   /// What follows from an investigation file alone: the tables are those of its last snapshot.

@@ -1,4 +1,4 @@
-public import GuestMemory
+import GuestMemory
 public import IOMMUModel
 public import PageTables
 
@@ -191,6 +191,8 @@ public final class Investigator {
   public func requester(of domain: Domain) -> RequesterID? {
     guard let descriptor = domain.descriptor else { return nil }
     if let known = requesters[descriptor] { return known }
+    // The device may have been attached since the registers were read.
+    knownRegisters = nil
     for context in (try? contexts()) ?? [] {
       if let descriptor = context.descriptor, requesters[descriptor] == nil {
         requesters[descriptor] = context.requester

@@ -13,8 +13,8 @@ public enum Verdict: Hashable, Sendable {
   case wrongPermission(PageTableEntry.Flags)
   /// The range was unmapped and still leads somewhere.
   case staleAfterUnmap(GPA)
-  /// The entry is another recorded mapping's.
-  case overwritten(GPA, by: EventID)
+  /// The entry is another recorded mapping's, that of the map call with this number.
+  case overwritten(GPA, by: Int)
   /// The tables are right; the device refuses because a cause from an earlier access is latched.
   case latchedFault(FaultCause)
   /// The device does not translate for this requester.
@@ -57,7 +57,7 @@ public enum Verdict: Hashable, Sendable {
     case .wrongAddress(let found): "wrong address: leads to \(found)"
     case .wrongPermission(let flags): "wrong permission: \(flags.description)"
     case .staleAfterUnmap(let found): "stale after unmap: still leads to \(found)"
-    case .overwritten(let found, let event): "overwritten by #\(event.rawValue): leads to \(found)"
+    case .overwritten(let found, let number): "overwritten by map #\(number): leads to \(found)"
     case .latchedFault(let cause): "latched fault hides a good mapping: cause \(cause)"
     case .bypassed(let why): "bypassed: \(why)"
     case .wrongMode(let what): "wrong mode: \(what)"

@@ -1,6 +1,6 @@
-public import IOMMUModel
+import IOMMUModel
 public import Investigation
-public import PageTables
+import PageTables
 
 /// An investigation as Markdown, to hand to a colleague.
 public struct MarkdownReport {

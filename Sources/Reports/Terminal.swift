@@ -266,21 +266,23 @@ public enum Terminal {
 
   // MARK: Conclusions
 
-  /// The verdicts, worst first, at most `limit` of them.
-  public static func check(_ check: CrossCheck, limit: Int = 40) -> String {
+  /// The verdicts, worst first, at most `limit` of them, then how many pages disagree in which way.
+  public static func check(_ check: CrossCheck, limit: Int) -> String {
     let bad = check.disagreements
     if check.pages == 0 { return "Nothing to check: no recorded call covers it." }
-    if bad.isEmpty { return "All \(counted(check.pages, "page")) agree." }
-    var rows: [[String]] = []
-    for line in bad.prefix(limit) {
-      rows.append([
-        range(line.iova, line.length), line.expected.map { "-> \($0)" } ?? "unmapped",
-        "\(line.call.call.isMap ? "map" : "unmap") #\(line.call.number)", verdicts(line),
-      ])
+    if bad.isEmpty {
+      return "All \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, \(check.unmappedPages) unmapped."
     }
-    var lines = aligned(rows, indent: "")
-    if bad.count > limit { lines.append("… \(bad.count - limit) more ranges; `iommu check IOVA` looks at one.") }
-    lines.append("\(check.disagreeingPages) of \(counted(check.pages, "page")) disagree.")
+    var lines = aligned(
+      bad.prefix(limit).map { line in
+        [
+          range(line.iova, line.length), line.expected.map { "-> \($0)" } ?? "unmapped",
+          "\(line.call.call.isMap ? "map" : "unmap") #\(line.call.number)", verdicts(line),
+        ]
+      }, indent: "")
+    if bad.count > limit { lines.append("… \(bad.count - limit) more ranges: `iommu check -all`.") }
+    let kinds = check.summary.map { "\($0.pages) \($0.verdict)" }.joined(separator: ", ")
+    lines.append("\(check.disagreeingPages) of \(counted(check.pages, "page")) disagree: \(kinds).")
     return lines.joined(separator: "\n")
   }
 

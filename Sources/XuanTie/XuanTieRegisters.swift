@@ -1,4 +1,4 @@
-public import IOMMUModel
+import IOMMUModel
 
 /// Register offsets of the device, 64 bits each (QEMU `xmmuv1`; `virt` maps the block at 0x2c000000, size 0x20000).
 ///

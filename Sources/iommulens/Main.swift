@@ -49,8 +49,9 @@ struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Compares the recorded calls with the tables and the device; worst first.")
   @OptionGroup var file: InvestigationFile
+  @Flag(help: "All ranges, not only the worst twenty.") var all = false
 
-  func run() throws { print(Terminal.check(try file.findings().check)) }
+  func run() throws { print(Terminal.check(try file.findings().check, limit: all ? .max : 20)) }
 }
 
 /// `iommulens diagnose`.

@@ -320,19 +320,19 @@ class Regs(Command):
 class Check(Command):
     """Compare the recorded calls with the tables and the device, worst first.
 
-    Usage: iommu check [IOVA[-B] | -all]"""
+    Usage: iommu check [IOVA[-B]] [-all]
+
+    One line per range and verdict. Without -all only the worst twenty, and how many pages
+    disagree in which way."""
 
     name = "iommu check"
 
     def run(self, argument):
-        parsed = parse("iommu check [IOVA[-B] | -all]", argument, flags=("all",), most=1)
+        parsed = parse("iommu check [IOVA[-B]] [-all]", argument, flags=("all",), most=1)
         settle()
         record_facts()
-        if not parsed.words:
-            write(session().check())
-            return
-        first, last = iova_range(parsed.words[0])
-        write(session().check(first, last))
+        first, last = iova_range(parsed.words[0]) if parsed.words else (None, None)
+        write(session().check(first, last, limit=1 << 31 if parsed.all else 20))
 
 
 class Diagnose(Command):
