@@ -45,8 +45,17 @@ let package = Package(
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory"], swiftSettings: strict),
+    .target(
+      name: "Simulation", dependencies: ["Investigation", "XuanTie"], path: "Tests/Support/Simulation",
+      swiftSettings: strict),
+    .executableTarget(
+      name: "store-writer", dependencies: ["Investigation"], path: "Tests/Support/StoreWriter", swiftSettings: strict),
     .testTarget(
-      name: "InvestigationTests", dependencies: ["Investigation", "XuanTie", "Reports"], swiftSettings: strict),
+      name: "InvestigationTests",
+      dependencies: ["Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift")],
+      swiftSettings: strict),
+    .testTarget(name: "ReportsTests", dependencies: ["Reports", "Simulation"], swiftSettings: strict),
+    .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
       swiftSettings: strict),

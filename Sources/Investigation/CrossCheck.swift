@@ -56,7 +56,8 @@ public struct CrossCheck: Sendable {
     _ calls: [RecordedCall], replay: Replay, profile: any DriverProfile, registers: RegisterValues?,
     memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil
   ) {
-    let index = TargetIndex(calls)
+    var targets: LiveTargets?
+    var contexts: [RequesterID: DeviceContext] = [:]
     let device = profile.device
     var merged: [Line] = []
     var mappedPages = 0
@@ -70,21 +71,34 @@ public struct CrossCheck: Sendable {
         merged.append(line)
       }
     }
-    func inRange(_ key: Replay.Key) -> Bool { range?.contains(key.iova) ?? true }
+    func inRange(_ key: Replay.Key) -> Bool {
+      guard let range else { return true }
+      return key.iova <= range.upperBound && key.iova.rawValue | 0xfff >= range.lowerBound.rawValue
+    }
     for (key, page) in replay.live.filter({ inRange($0.key) }).sorted(by: { Self.order($0.key, $1.key) }) {
       let recorded = calls[page.call]
       guard let root = recorded.root else { continue }
       let run = replay.runs[page.call][page.run]
       let walk = root.mode.geometry.walk(key.iova, root: root.address, in: memory)
       var tables = Verifier.verdict(for: run, page.position, walk)
-      if case .wrongAddress(let found) = tables, let other = index.call(mapping: found, not: page.call) {
-        tables = .overwritten(found, by: calls[other].number)
+      if case .wrongAddress(let found) = tables {
+        let known = targets ?? LiveTargets(replay)
+        targets = known
+        if let other = known.call(mapping: found, root: key.root, after: page.call) {
+          tables = .overwritten(found, by: calls[other].number)
+        }
       }
       mappedPages += 1
       let expected = run.leaf(page.position).address
-      let seen = Self.deviceVerdict(
-        key.iova, expected: expected, recorded: recorded, tables: tables, device: device, registers: registers,
-        memory: memory)
+      var seen = Self.deviceVerdict(
+        key.iova, expected: expected, recorded: recorded, tables: tables, device: device,
+        registers: registers, memory: memory)
+      if seen.0 != .agrees, let registers, let requester = recorded.requester {
+        if contexts[requester] == nil {
+          contexts[requester] = try? device.context(of: requester, registers: registers, memory: memory)
+        }
+        if let walked = contexts[requester]?.firstStage, walked != root { seen = (.otherTable(walked), nil) }
+      }
       add(
         Line(
           call: recorded, iova: key.iova, length: 4096, expected: expected, tables: tables, device: seen.0,
@@ -153,30 +167,24 @@ public struct CrossCheck: Sendable {
   }
 }
 
-/// Which call maps a guest-physical page, to name the one that overwrote another.
-private struct TargetIndex {
-  private let sorted: [(start: GPA, length: UInt64, call: Int)]
+/// Which call maps a guest-physical page now, to name the one that overwrote another. One that overwrote and was unmapped
+/// since has cleared the entry.
+private struct LiveTargets {
+  private struct Key: Hashable {
+    let root: GPA
+    let page: GPA
+  }
+  private var calls: [Key: Int] = [:]
 
-  init(_ calls: [RecordedCall]) {
-    sorted = calls.enumerated().compactMap { number, recorded in
-      recorded.call.target.map { ($0, recorded.call.length, number) }
-    }.sorted { ($0.0, $0.2) < ($1.0, $1.2) }
+  init(_ replay: Replay) {
+    for (key, page) in replay.live {
+      let target = Key(root: key.root, page: replay.runs[page.call][page.run].leaf(page.position).address)
+      calls[target] = max(calls[target] ?? page.call, page.call)
+    }
   }
 
-  /// The last call other than `excluded` that maps `address`.
-  func call(mapping address: GPA, not excluded: Int) -> Int? {
-    var best: Int?
-    // Ranges start at or before the address; how far before is not bounded, so walk back from the partition point.
-    var low = 0
-    var high = sorted.count
-    while low < high {
-      let middle = (low + high) / 2
-      if sorted[middle].start <= address { low = middle + 1 } else { high = middle }
-    }
-    for entry in sorted[..<low].reversed().prefix(4096)
-    where address - entry.start < entry.length && entry.call != excluded {
-      best = max(best ?? entry.call, entry.call)
-    }
-    return best
+  /// The last call that maps `address` in the table of `root`, if it came after `victim` or is the same call.
+  func call(mapping address: GPA, root: GPA, after victim: Int) -> Int? {
+    calls[Key(root: root, page: address.page)].flatMap { $0 >= victim ? $0 : nil }
   }
 }

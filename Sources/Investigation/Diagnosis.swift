@@ -95,9 +95,11 @@ public struct Diagnosis: Sendable {
     guard best > counts[expected] else { return nil }
     let shifts = counts.indices.reduce(into: ShiftSet()) { if counts[$1] == best { $0.insert(ShiftSet($1)) } }
     let constants = context.kernel?.constants.filter { shifts.contains(ShiftSet($0.shift)) } ?? []
-    let named = constants.first
+    // Any constant may have slipped into a root index; below it only one that stands alone is named.
+    let isRoot = level == mode.levels - 1
+    let named = isRoot || Set(constants.map(\.shift)).count == 1 ? constants.first : nil
     let shift = named?.shift ?? (shifts.shifts.count == 1 ? shifts.shifts.first : nil)
-    let index = level == mode.levels - 1 ? "the root is indexed" : "level \(level) is indexed"
+    let index = isRoot ? "the root is indexed" : "level \(level) is indexed"
     let correct = "this table is \(mode.name): \(expected)"
     var evidence = [
       "\(best) of \(calls.count) recorded map calls have their entries exactly where this shift puts them."
@@ -124,10 +126,10 @@ public struct Diagnosis: Sendable {
         "Shifts \(others.description) fit \(shift == nil ? "equally" : "as well"): no recorded IOVA has a bit that tells them apart."
       )
       let other = constants.dropFirst().filter { $0.shift != named?.shift }
-      if !other.isEmpty {
+      if let named, !other.isEmpty {
         against.append(
           other.map { "\($0.name) (\($0.shift))" }.joined(separator: " and ")
-            + " would leave the same entries; \(named?.name ?? "the first") is the constant that indexes a root.")
+            + " would leave the same entries; \(named.name) is the constant that indexes a root.")
       }
       if context.kernel?.mode == nil {
         question =
@@ -138,7 +140,7 @@ public struct Diagnosis: Sendable {
     }
     if best < calls.count, let first = calls.first(where: { !fits($0.verification, level, shifts) }) {
       against.append(
-        "\(calls.count - best) calls are not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova)."
+        "\(calls.count - best) of \(calls.count) calls \(calls.count - best == 1 ? "is" : "are") not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova)."
       )
     }
     let assumed = shift ?? shifts.shifts.first ?? expected
@@ -166,7 +168,7 @@ public struct Diagnosis: Sendable {
       let pages = missing.reduce(0) { $0 + Int(truncatingIfNeeded: $1.length / 4096) }
       if pages > 0 {
         effects.append(
-          "\(pages) of \(check.mappedPages) mapped pages are missing in the device's eyes: it faults on them.")
+          "The device faults on \(pages) of \(check.mappedPages) mapped pages: it looks for their entries elsewhere.")
       }
     }
     let replay = Replay(history, profile: profile) { root in
@@ -174,8 +176,9 @@ public struct Diagnosis: Sendable {
     }
     if replay.overwrites > 0 {
       effects.append(
-        "\(replay.overwrites) pages of \(replay.victims.count) map calls lost their entry to another IOVA while mapped: "
-          + "addresses that differ only above bit \(mode.shift(atLevel: level) - 1) share one entry.")
+        "Map calls that lost entries to another IOVA while they were mapped: \(replay.victims.count), "
+          + "\(replay.overwrites) \(replay.overwrites == 1 ? "entry" : "entries") in all. "
+          + "Addresses that differ only above bit \(mode.shift(atLevel: level) - 1) share one entry.")
     }
     return effects
   }

@@ -37,6 +37,8 @@ public final class Investigator {
 
   /// The last recorded call, until it is verified.
   private var pending: RecordedCall?
+  /// A disagreement that came to light at a call outside the filter, until a hit tells of it.
+  private var untold: (call: RecordedCall, verification: Verification)?
 
   /// A session on what `target` holds, for the drivers of `tenants`.
   public init(target: any Target, tenants: [any Tenant.Type]) {
@@ -51,6 +53,7 @@ public final class Investigator {
     knownProfile = nil
     knownLayout = nil
     pending = nil
+    untold = nil
     forgetMemory()
   }
 
@@ -287,7 +290,7 @@ public final class Investigator {
   public struct Hit: Sendable {
     /// The call, stored.
     public let call: RecordedCall
-    /// The call before it, when that was verified now and disagrees.
+    /// The call recorded before it, when that disagrees and no hit has told so yet.
     public let mismatch: (call: RecordedCall, verification: Verification)?
   }
 
@@ -297,12 +300,13 @@ public final class Investigator {
   public func record(_ function: String, arguments: [UInt64], filter: Filter) throws -> Hit? {
     let store = try requireStore()
     remoteCache?.invalidate()
-    let previous = try verifyPending()
+    if let previous = try verifyPending(), !previous.verification.agrees { untold = previous }
     let recorded = describe(try call(function, arguments: arguments))
     guard filter.matches(recorded) else { return nil }
     let stored = try store.append(recorded)
     pending = stored
-    return Hit(call: stored, mismatch: previous.flatMap { $0.1.agrees ? nil : $0 })
+    defer { untold = nil }
+    return Hit(call: stored, mismatch: untold)
   }
 
   /// Verifies the last recorded call, which must have returned; nil when there is none left to verify.

@@ -32,6 +32,8 @@ public struct Replay: Sendable {
   public private(set) var overwrites = 0
   /// The calls (positions) that lost at least one page to another.
   public private(set) var victims: Set<Int> = []
+  /// The calls (positions) that ask for more pages than can be followed: garbage, or a driver gone mad.
+  public private(set) var leftOut: [Int] = []
   /// The calls' leaves, by position.
   public private(set) var runs: [[LeafRun]] = []
 
@@ -40,10 +42,10 @@ public struct Replay: Sendable {
     let indices: UInt64
   }
 
-  /// Replays `calls` in order. `geometry` gives the driver's indices for a root; pages past `limit` are left out, which a
-  /// sane driver never reaches.
+  /// Replays `calls` in order. `geometry` gives the driver's indices for a root; a call with which more than `limit` pages
+  /// (16 GiB) would be mapped at a time is left out.
   public init(
-    _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 24,
+    _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 22,
     geometry: (TableRoot) -> TableGeometry = { $0.mode.geometry }
   ) {
     var owner: [Slot: Key] = [:]
@@ -62,8 +64,12 @@ public struct Replay: Sendable {
       }
       let leaves = profile.leaves(of: recorded.call, mode: root.mode)
       runs.append(leaves)
+      guard leaves.allSatisfy({ $0.count <= UInt64(max(0, limit - live.count)) }) else {
+        leftOut.append(number)
+        continue
+      }
       for (order, run) in leaves.enumerated() {
-        for position in 0..<run.count where live.count < limit {
+        for position in 0..<run.count {
           let key = Key(root: root.address, iova: run.iova(position))
           if let previous = owner[slot(key.iova)], previous != key, let page = live[previous] {
             overwritten[previous] = number
@@ -78,9 +84,10 @@ public struct Replay: Sendable {
       }
       if !recorded.call.isMap {
         for key in keys(of: recorded.call, root: root.address) {
-          live[key] = nil
-          overwritten[key] = nil
-          unmapped[key] = number
+          if live.removeValue(forKey: key) != nil {
+            overwritten[key] = nil
+            unmapped[key] = number
+          }
           if let previous = owner.removeValue(forKey: slot(key.iova)), previous != key, let page = live[previous] {
             overwritten[previous] = number
             overwrites += 1
@@ -91,12 +98,14 @@ public struct Replay: Sendable {
     }
   }
 
-  /// The live pages that an unmap covers.
+  /// The pages that an unmap clears, in order: one that was never mapped may share its entry with one that is.
   private func keys(of call: DriverCall, root: GPA) -> [Key] {
     // A garbage length must not be counted out page by page.
-    if call.length / 4096 > UInt64(live.count) {
-      return live.keys.filter { $0.root == root && call.covers($0.iova) }
+    if call.length / 4096 > 1 << 20 {
+      return live.keys.filter { $0.root == root && call.covers($0.iova) }.sorted {
+        $0.iova - call.iova < $1.iova - call.iova
+      }
     }
-    return (0..<call.length / 4096).map { Key(root: root, iova: call.iova + $0 &* 4096) }.filter { live[$0] != nil }
+    return (0..<call.length / 4096).map { Key(root: root, iova: call.iova + $0 &* 4096) }
   }
 }

@@ -24,54 +24,84 @@ public final class InvestigationStore {
   /// The file.
   public let path: String
   private let database: DatabaseQueue
-  private let session: Int64
+  private let side: String
+  /// This process's session; nil before its first event.
+  private var session: Int64?
   private var sequence: Int64 = 0
 
-  /// Opens the investigation at `path`, making it when there is none, and starts a session of `side` in it.
+  /// Opens the investigation at `path`, making it when there is none. Its first event starts a session of `side`, so that
+  /// reading leaves no trace.
   public init(path: String, side: String) throws(InvestigationError) {
     self.path = path
-    var configuration = Configuration()
-    configuration.busyMode = .timeout(10)
-    configuration.journalMode = .wal
-    configuration.label = "investigation"
+    self.side = side
     do {
       try Self.refuseForeignFile(path)
-      let database = try DatabaseQueue(path: path, configuration: configuration)
-      session = try database.write { db in
-        try Self.prepare(db, path: path)
-        try db.execute(
-          sql: "INSERT INTO session(side, process, started) VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
-          arguments: [side, Int(getpid())])
-        return db.lastInsertedRowID
-      }
-      self.database = database
-    } catch let error as InvestigationError {
-      throw error
+      var configuration = Configuration()
+      configuration.busyMode = .timeout(Self.patience)
+      configuration.label = "investigation"
+      database = try DatabaseQueue(path: path, configuration: configuration)
+      try Self.setWriteAhead(database)
+      try database.write { try Self.prepare($0, path: path) }
     } catch {
       throw Self.failure(error, path: path)
     }
   }
 
-  /// A file that is not SQLite must not be touched; an empty or missing one becomes an investigation.
+  /// Seconds to wait for another process that is writing.
+  private static let patience = 10.0
+
+  /// What is not an investigation must not be touched; an empty or missing file becomes one.
   private static func refuseForeignFile(_ path: String) throws {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return }
-    if isFolder.boolValue { throw InvestigationError("\(path) is a directory, not an investigation file.") }
+    var status = stat()
+    guard stat(path, &status) == 0 else {
+      let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
+      if access(folder, F_OK) != 0 { throw InvestigationError("\(path) cannot be made: there is no folder \(folder).") }
+      return
+    }
+    if status.st_mode & S_IFMT == S_IFDIR { throw InvestigationError("\(path) is a directory, not an investigation file.") }
+    if status.st_mode & S_IFMT != S_IFREG { throw InvestigationError("\(path) is a device or a pipe, not a file.") }
     guard let file = FileHandle(forReadingAtPath: path) else {
       throw InvestigationError("\(path) cannot be read: check its permissions.")
     }
     defer { try? file.close() }
     let start = try file.read(upToCount: 16) ?? Data()
-    if !start.isEmpty && start != Data("SQLite format 3\0".utf8) {
+    if start.isEmpty { return }
+    if start != Data("SQLite format 3\0".utf8) {
       throw InvestigationError("\(path) is not an investigation file; it was left as it is. Choose another name.")
+    }
+    // Without write permission for SQLite: switching to the write-ahead log already changes a file.
+    var configuration = Configuration()
+    configuration.readonly = true
+    configuration.busyMode = .timeout(patience)
+    let database = try DatabaseQueue(path: path, configuration: configuration)
+    _ = try database.read { try isPrepared($0, path: path) }
+    try database.close()
+  }
+
+  /// Write-ahead log, synchronized at checkpoints: a killed process loses nothing, and an event costs no disk flush.
+  private static func setWriteAhead(_ database: DatabaseQueue) throws {
+    // The switch does not wait for other processes by itself.
+    let start = ContinuousClock.now
+    while true {
+      do {
+        try database.writeWithoutTransaction { db in
+          _ = try String.fetchOne(db, sql: "PRAGMA journal_mode = WAL")
+          try db.execute(sql: "PRAGMA synchronous = NORMAL")
+        }
+        return
+      } catch let error as DatabaseError
+      where error.resultCode == .SQLITE_BUSY && start.duration(to: .now) < .seconds(patience) {
+        usleep(5000)
+      }
     }
   }
 
-  private static func prepare(_ db: Database, path: String) throws {
+  /// Whether the tables are there; throws for a database that is something else or newer.
+  private static func isPrepared(_ db: Database, path: String) throws -> Bool {
     let application = try Int.fetchOne(db, sql: "PRAGMA application_id") ?? 0
     let version = try Int.fetchOne(db, sql: "PRAGMA user_version") ?? 0
     let tables = try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master") ?? 0
-    if application != applicationID && tables > 0 {
+    if application != applicationID && (tables > 0 || application != 0 || version != 0) {
       throw InvestigationError(
         "\(path) is an SQLite database, but not an investigation; it was left as it is. Choose another name.")
     }
@@ -80,21 +110,38 @@ public final class InvestigationStore {
         "\(path) was written by a newer IOMMULens (schema \(version), this one reads up to \(schemaVersion)). "
           + "Update IOMMULens to open it.")
     }
-    if version == schemaVersion { return }
+    return version == schemaVersion
+  }
+
+  private static func prepare(_ db: Database, path: String) throws {
+    if try isPrepared(db, path: path) { return }
     try db.execute(sql: schema)
     try db.execute(sql: "PRAGMA application_id = \(applicationID); PRAGMA user_version = \(schemaVersion)")
   }
 
   private static func failure(_ error: any Error, path: String) -> InvestigationError {
-    guard let error = error as? DatabaseError else {
-      return InvestigationError("\(path) cannot be used: \(error).")
+    switch error {
+    case let error as InvestigationError: return error
+    case is RowDecodingError: return InvestigationError("\(path) is damaged: a value is missing or of the wrong type.")
+    case let damage as Damage: return InvestigationError("\(path) is damaged: \(damage.what).")
+    case let error as DatabaseError:
+      let why = error.message ?? "SQLite error \(error.resultCode.rawValue)"
+      switch error.resultCode {
+      case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
+        return InvestigationError(
+          "\(path) cannot be used: \(why). The file and its folder must be writable, even to read it: copy it elsewhere.")
+      default: return InvestigationError("\(path) cannot be used: \(why).")
+      }
+    default: return InvestigationError("\(path) cannot be used: \(error).")
     }
-    let why = error.message ?? "SQLite error \(error.resultCode.rawValue)"
-    return InvestigationError("\(path) cannot be used: \(why).")
   }
 
   private func write<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
-    do { return try database.write(body) } catch { throw Self.failure(error, path: path) }
+    let before = session
+    do { return try database.write(body) } catch {
+      session = before
+      throw Self.failure(error, path: path)
+    }
   }
 
   private func read<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
@@ -102,6 +149,13 @@ public final class InvestigationStore {
   }
 
   private func event(_ db: Database, kind: String) throws -> EventID {
+    if session == nil {
+      try db.execute(
+        sql: "INSERT INTO session(side, process, started) VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
+        arguments: [side, Int(getpid())])
+      session = db.lastInsertedRowID
+    }
+    // Read inside the transaction, so that the times of one host's sessions rise with the events' numbers.
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
     sequence += 1
@@ -159,47 +213,52 @@ public final class InvestigationStore {
     }
   }
 
-  /// All calls in the order in which they were recorded.
+  /// All calls in the order in which they were recorded: by number, which one transaction after the other gives out. The
+  /// clock would put what was recorded after a reboot before everything else.
   public func calls() throws(InvestigationError) -> [RecordedCall] {
     try read { db in
       var callers: [Int64: [String]] = [:]
       for row in try Row.fetchAll(db, sql: "SELECT call, function FROM caller ORDER BY call, depth") {
-        callers[row["call"], default: []].append(row["function"])
+        callers[try row.value("call"), default: []].append(try row.value("function"))
       }
-      return try Row.fetchAll(
-        db, sql: "SELECT call.* FROM call JOIN event ON event.id = call.event ORDER BY event.monotonic_ns, event.id"
-      ).map { Self.call($0, callers: callers[$0["event"]] ?? []) }
+      return try Row.fetchAll(db, sql: "SELECT * FROM call ORDER BY event").map {
+        try Self.call($0, callers: callers[try $0.value("event")] ?? [])
+      }
     }
   }
 
   /// The call recorded last, without its callers; nil when there is none.
   public func lastCall() throws(InvestigationError) -> RecordedCall? {
     try read { db in
-      try Row.fetchOne(db, sql: "SELECT * FROM call ORDER BY event DESC LIMIT 1").map { Self.call($0, callers: []) }
+      try Row.fetchOne(db, sql: "SELECT * FROM call ORDER BY event DESC LIMIT 1").map { try Self.call($0, callers: []) }
     }
   }
 
-  private static func call(_ row: Row, callers: [String]) -> RecordedCall {
-    let root: TableRoot? = (row["mode"] as String?).flatMap(PagingMode.init(rawValue:)).flatMap { mode in
-      (row["root"] as Int64?).map { TableRoot(address: GPA(unsigned($0)), mode: mode) }
+  private static func call(_ row: Row, callers: [String]) throws -> RecordedCall {
+    var root: TableRoot?
+    if let name: String = try row.optional("mode"), let address: Int64 = try row.optional("root") {
+      guard let mode = PagingMode(rawValue: name) else { throw Damage(what: "a call has the paging mode '\(name)'") }
+      root = TableRoot(address: GPA(unsigned(address)), mode: mode)
     }
-    let pages: DriverCall.Pages? = (row["page_size"] as Int64?).flatMap { size in
-      (row["page_count"] as Int64?).map { DriverCall.Pages(size: unsigned(size), count: unsigned($0)) }
+    var pages: DriverCall.Pages?
+    if let size: Int64 = try row.optional("page_size"), let count: Int64 = try row.optional("page_count") {
+      pages = DriverCall.Pages(size: unsigned(size), count: unsigned(count))
     }
-    let protection = UInt32(truncatingIfNeeded: row["prot"] as Int64? ?? 0)
-    let operation: DriverCall.Operation =
-      (row["target"] as Int64?).map {
-        .map(
-          target: GPA(unsigned($0)), protection: Protection(rawValue: protection),
-          allocation: (row["gfp"] as Int64?).map { AllocationFlags(rawValue: unsigned($0)) })
-      } ?? .unmap
+    var operation = DriverCall.Operation.unmap
+    if let target: Int64 = try row.optional("target") {
+      let protection: Int64? = try row.optional("prot")
+      let allocation: Int64? = try row.optional("gfp")
+      operation = .map(
+        target: GPA(unsigned(target)), protection: Protection(rawValue: UInt32(truncatingIfNeeded: protection ?? 0)),
+        allocation: allocation.map { AllocationFlags(rawValue: unsigned($0)) })
+    }
+    let requester: Int64? = try row.optional("requester")
     return RecordedCall(
-      id: EventID(rawValue: row["event"]), number: row["number"],
+      id: EventID(rawValue: try row.value("event")), number: try row.value("number"),
       call: DriverCall(
-        function: row["function"], operation: operation, domain: KVA(unsigned(row["domain"])),
-        iova: IOVA(unsigned(row["iova"])), length: unsigned(row["length"]), pages: pages),
-      root: root, requester: (row["requester"] as Int64?).map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) },
-      callers: callers)
+        function: try row.value("function"), operation: operation, domain: KVA(unsigned(try row.value("domain"))),
+        iova: IOVA(unsigned(try row.value("iova"))), length: unsigned(try row.value("length")), pages: pages),
+      root: root, requester: requester.map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) }, callers: callers)
   }
 
   // MARK: Verifications
@@ -227,12 +286,25 @@ public final class InvestigationStore {
     try read { db in
       var found: [EventID: Verification] = [:]
       for row in try Row.fetchAll(db, sql: "SELECT * FROM verification ORDER BY event") {
-        let shifts = (row["shifts"] as String).split(separator: ",").compactMap { UInt64($0, radix: 16) }
-        found[EventID(rawValue: row["call"])] = Verification(
-          leaves: row["leaves"], agreeing: row["agreeing"],
-          verdict: verdict(
-            row["verdict"], level: row["level"], found: (row["found"] as Int64?).map(unsigned), detail: row["detail"]),
-          iova: (row["iova"] as Int64?).map { IOVA(unsigned($0)) }, shifts: shifts.map { ShiftSet(rawValue: $0) })
+        let leaves: Int = try row.value("leaves")
+        let agreeing: Int = try row.value("agreeing")
+        guard 0 <= agreeing, agreeing <= leaves else {
+          throw Damage(what: "a verification counts \(agreeing) of \(leaves) leaves")
+        }
+        let name: String = try row.value("verdict")
+        let level: Int? = try row.optional("level")
+        let target: Int64? = try row.optional("found")
+        guard
+          let verdict = verdict(name, level: level, found: target.map(unsigned), detail: try row.value("detail"))
+        else { throw Damage(what: "a verification has the verdict '\(name)' without its particulars") }
+        let iova: Int64? = try row.optional("iova")
+        let text: String = try row.value("shifts")
+        let shifts = try text.split(separator: ",").map { word in
+          guard let bits = UInt64(word, radix: 16) else { throw Damage(what: "a verification has the shifts '\(text)'") }
+          return ShiftSet(rawValue: bits)
+        }
+        found[EventID(rawValue: try row.value("call"))] = Verification(
+          leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts)
       }
       return found
     }
@@ -257,7 +329,7 @@ public final class InvestigationStore {
     try read { db in
       var facts: [String: String] = [:]
       for row in try Row.fetchAll(db, sql: "SELECT name, value FROM fact ORDER BY event") {
-        facts[row["name"]] = row["value"]
+        facts[try row.value("name")] = try row.value("value") as String
       }
       return facts
     }
@@ -282,7 +354,7 @@ public final class InvestigationStore {
         db, sql: "SELECT offset, value FROM register WHERE event = (SELECT max(event) FROM register)")
       if rows.isEmpty { return nil }
       var values = RegisterValues()
-      for row in rows { values.byOffset[unsigned(row["offset"])] = unsigned(row["value"]) }
+      for row in rows { values.byOffset[unsigned(try row.value("offset"))] = unsigned(try row.value("value")) }
       return values
     }
   }
@@ -310,10 +382,9 @@ public final class InvestigationStore {
       for (address, bytes) in pages.sorted(by: { $0.key < $1.key }) {
         let content = Data(bytes)
         let hash = signed(Self.hash(bytes))
-        let known = try Row.fetchAll(
+        var page = try Row.fetchAll(
           db.cachedStatement(sql: "SELECT id, bytes FROM page WHERE hash = ?"), arguments: [hash]
-        ).first { ($0["bytes"] as Data) == content }
-        var page: Int64? = known?["id"]
+        ).first { try $0.value("bytes") == content }.map { try $0.value("id") as Int64 }
         if page == nil {
           try db.cachedStatement(sql: "INSERT INTO page(hash, bytes) VALUES (?, ?)").execute(arguments: [hash, content])
           page = db.lastInsertedRowID
@@ -334,7 +405,9 @@ public final class InvestigationStore {
           SELECT address, bytes FROM snapshot_page JOIN page ON page.id = snapshot_page.page
           WHERE snapshot = (SELECT max(event) FROM snapshot)
           """)
-      while let row = try rows.next() { pages[GPA(unsigned(row["address"]))] = [UInt8](row["bytes"] as Data) }
+      while let row = try rows.next() { 
+        pages[GPA(unsigned(try row.value("address")))] = [UInt8](try row.value("bytes") as Data)
+      }
       return pages
     }
   }
@@ -346,12 +419,17 @@ public final class InvestigationStore {
 
   // MARK: Counts
 
+  /// A setting of the connection, for tests.
+  func pragma(_ name: String) throws(InvestigationError) -> String? {
+    try read { try String.fetchOne($0, sql: "PRAGMA \(name)") }
+  }
+
   /// How many events of each kind there are.
   public func counts() throws(InvestigationError) -> [String: Int] {
     try read { db in
       var counts: [String: Int] = [:]
       for row in try Row.fetchAll(db, sql: "SELECT kind, count(*) AS n FROM event GROUP BY kind") {
-        counts[row["kind"]] = row["n"]
+        counts[try row.value("kind")] = try row.value("n") as Int
       }
       return counts
     }
@@ -361,7 +439,6 @@ public final class InvestigationStore {
     CREATE TABLE session(id INTEGER PRIMARY KEY, side TEXT NOT NULL, process INTEGER NOT NULL, started TEXT NOT NULL);
     CREATE TABLE event(id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES session(id), sequence INTEGER NOT NULL,
                        monotonic_ns INTEGER NOT NULL, kind TEXT NOT NULL);
-    CREATE INDEX event_time ON event(monotonic_ns);
     CREATE TABLE call(event INTEGER PRIMARY KEY REFERENCES event(id), kind TEXT NOT NULL, number INTEGER NOT NULL,
                       function TEXT NOT NULL, domain INTEGER NOT NULL, iova INTEGER NOT NULL, length INTEGER NOT NULL,
                       page_size INTEGER, page_count INTEGER, target INTEGER, prot INTEGER, gfp INTEGER,
@@ -399,8 +476,9 @@ private func particulars(_ verdict: Verdict) -> (level: Int?, found: UInt64?, de
   }
 }
 
-/// The verdict of a verification from its columns. Only the kinds that a verification makes come back in full.
-private func verdict(_ name: String, level: Int?, found: UInt64?, detail: String) -> Verdict {
+/// The verdict of a verification from its columns; nil when they do not fit. Only the kinds that a verification makes
+/// come back in full.
+private func verdict(_ name: String, level: Int?, found: UInt64?, detail: String) -> Verdict? {
   switch (name, level, found) {
   case ("agrees", _, _): .agrees
   case ("missing", let level?, _): .missing(level: level)
@@ -410,6 +488,31 @@ private func verdict(_ name: String, level: Int?, found: UInt64?, detail: String
   case ("unreadable", _, let found?): .unreadable(GPA(found))
   case ("wrong permission", _, let found?):
     .wrongPermission(PageTableEntry.Flags(rawValue: UInt8(truncatingIfNeeded: found)))
+  case ("missing", _, _), ("malformed", _, _), ("wrong address", _, _), ("stale after unmap", _, _),
+    ("unreadable", _, _), ("wrong permission", _, _):
+    nil
   default: .deviceDiffers(detail)
+  }
+}
+
+/// A value in the file that no version writes: somebody else's work, or a broken disk.
+private struct Damage: Error {
+  let what: String
+}
+
+extension Row {
+  /// A column's value; an error, never a trap, when it is missing or of another type.
+  fileprivate func value<Value: DatabaseValueConvertible>(_ column: String) throws -> Value {
+    let stored: DatabaseValue = try decode(DatabaseValue.self, forColumn: column)
+    guard let value = Value.fromDatabaseValue(stored) else {
+      throw Damage(what: "column \(column) holds \(stored.isNull ? "nothing" : stored.description)")
+    }
+    return value
+  }
+
+  /// A column's value, nil for none.
+  fileprivate func optional<Value: DatabaseValueConvertible>(_ column: String) throws -> Value? {
+    let stored: DatabaseValue = try decode(DatabaseValue.self, forColumn: column)
+    return stored.isNull ? nil : try value(column) as Value
   }
 }

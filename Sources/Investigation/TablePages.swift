@@ -4,11 +4,11 @@ public import PageTables
 /// The pages that a device can reach from its contexts and roots: what an investigation keeps to be read without the guest.
 public enum TablePages {
   /// Pages kept at most; beyond it the snapshot is cut, which a walk then reports as unreadable.
-  static let limit = 1 << 16
+  public static let limit = 1 << 16
 
-  /// The pages, by address. Unreadable ones are left out.
+  /// The pages, by address, at most `limit`. Unreadable ones are left out.
   public static func collect(
-    contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory
+    contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory, limit: Int = limit
   ) -> [GPA: [UInt8]] {
     var pages: [GPA: [UInt8]] = [:]
     func keep(_ address: GPA) -> [UInt8]? {

@@ -21,8 +21,8 @@ public enum Verdict: Hashable, Sendable {
   case bypassed(String)
   /// No requester uses this domain.
   case notAttached
-  /// The device's descriptor and the domain differ in mode or root.
-  case wrongMode(String)
+  /// The device walks another table than the one that the calls wrote.
+  case otherTable(TableRoot)
   /// An entry breaks a rule.
   case malformed(level: Int, String)
   /// The device refuses what the tables allow, or the reverse.
@@ -42,7 +42,7 @@ public enum Verdict: Hashable, Sendable {
     case .latchedFault: "latched fault"
     case .bypassed: "bypassed"
     case .notAttached: "not attached"
-    case .wrongMode: "wrong mode"
+    case .otherTable: "other table"
     case .malformed: "malformed"
     case .deviceDiffers: "device differs"
     case .unreadable: "unreadable"
@@ -60,7 +60,7 @@ public enum Verdict: Hashable, Sendable {
     case .overwritten(let found, let number): "overwritten by map #\(number): leads to \(found)"
     case .latchedFault(let cause): "latched fault hides a good mapping: cause \(cause)"
     case .bypassed(let why): "bypassed: \(why)"
-    case .wrongMode(let what): "wrong mode: \(what)"
+    case .otherTable(let root): "other table: the device walks \(root.mode.name) at \(root.address)"
     case .malformed(let level, let problem): "malformed at level \(level): \(problem)"
     case .deviceDiffers(let how): "device differs: \(how)"
     case .unreadable(let address): "unreadable at \(address)"
@@ -73,7 +73,7 @@ public enum Verdict: Hashable, Sendable {
     case .wrongAddress, .overwritten: 0
     case .staleAfterUnmap: 1
     case .missing, .malformed: 2
-    case .wrongPermission, .wrongMode: 3
+    case .wrongPermission, .otherTable: 3
     case .latchedFault, .deviceDiffers: 4
     case .bypassed, .notAttached: 5
     case .unreadable: 6

@@ -22,13 +22,16 @@ struct InvestigationFile: ParsableArguments {
   @Argument(help: "An investigation file, *.iommulens.") var file: String
 
   /// The file; an error rather than a new one when it does not exist.
-  func open() throws -> InvestigationStore {
-    guard FileManager.default.fileExists(atPath: file) else { throw ValidationError("\(file) does not exist.") }
-    return try InvestigationStore(path: file, side: "command line")
-  }
+  func open() throws -> InvestigationStore { try existing(file) }
 
   /// What follows from it.
   func findings() throws -> Findings { try Findings(offline: open(), tenants: IOMMULens.tenants) }
+}
+
+/// The investigation at `path`; an error rather than a new one when there is none.
+func existing(_ path: String) throws -> InvestigationStore {
+  guard FileManager.default.fileExists(atPath: path) else { throw InvestigationError("\(path) does not exist.") }
+  return try InvestigationStore(path: path, side: "command line")
 }
 
 /// `iommulens show`.
@@ -88,7 +91,7 @@ struct TableSource: ParsableArguments {
     guard given.count == 1 else { throw ValidationError("Name one of --ram, --core and --investigation.") }
     if let core { return try ELFCoreMemory(path: core) }
     if let investigation {
-      return try SnapshotMemory(pages: InvestigationStore(path: investigation, side: "command line").snapshot())
+      return try SnapshotMemory(pages: existing(investigation).snapshot())
     }
     let parts = (ram ?? "").split(separator: "@", maxSplits: 1).map(String.init)
     guard parts.count == 2 else { throw ValidationError("--ram needs the file's address: FILE@0x80000000.") }
@@ -106,8 +109,9 @@ struct TableSource: ParsableArguments {
 
 /// A number as C writes it: decimal, or hexadecimal with 0x.
 func number(_ text: String) throws -> UInt64 {
-  let value = text.lowercased().hasPrefix("0x") ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)
-  guard let value else { throw ValidationError("'\(text)' is not an address: write 4294963200 or 0xfffff000.") }
+  let isHexadecimal = text.lowercased().hasPrefix("0x")
+  let digits = isHexadecimal ? text.dropFirst(2) : text[...]
+  guard digits.allSatisfy(\.isHexDigit), let value = UInt64(digits, radix: isHexadecimal ? 16 : 10) else { throw ValidationError("'\(text)' is not an address: write 4294963200 or 0xfffff000.") }
   return value
 }
 
@@ -138,9 +142,10 @@ struct DumpTable: ParsableCommand {
     }
     var filter = DumpFilter(required: required)
     if let iova {
-      let ends = iova.split(separator: "-", maxSplits: 1).map(String.init)
+      let ends = iova.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       filter.first = IOVA(try number(ends[0]))
-      filter.last = IOVA(try number(ends.last ?? ends[0]))
+      filter.last = IOVA(try number(ends[ends.count - 1]))
+      if filter.first > filter.last { throw ValidationError("The range \(iova) ends before it starts.") }
     }
     try Terminal.dump(source.table(), memory: source.memory(), filter: filter, raw: raw) { print($0, terminator: "") }
   }

@@ -1,0 +1,176 @@
+import IOMMUModel
+import PageTables
+import Simulation
+import Testing
+
+@testable import Investigation
+
+@Suite struct InvestigatorTests {
+  let workspace: Workspace
+  init() throws { workspace = try Workspace() }
+
+  @Test func theScenarioEndsInItsCause() throws {
+    let scenario = try Scenario(rootShift: 48, path: workspace.file("a.iommulens"))
+    let findings = try scenario.investigator.findings(reason: "test")
+    #expect(findings.calls.map { "\($0.call.isMap ? "map" : "unmap") \($0.number)" } == [
+      "map 1", "map 2", "map 3", "map 4", "unmap 1", "map 5", "map 6",
+    ])
+    #expect(findings.calls.allSatisfy { $0.root != nil && $0.requester != nil })
+    #expect(findings.calls.map { $0.requester == Scenario.card } == [true, true, true, true, true, false, false])
+    #expect(findings.verifications.count == 7)
+    #expect(findings.verifications.values.count { $0.agrees } == 2)
+    #expect(findings.diagnosis.hypotheses.first?.shift == 48)
+    #expect(findings.diagnosis.calls == 6 && findings.diagnosis.disagreeing == 5)
+    // The same from the file alone.
+    let offline = try Findings(
+      offline: InvestigationStore(path: workspace.file("a.iommulens"), side: "test"), tenants: Scenario.tenants)
+    #expect(offline.check.lines == findings.check.lines)
+    #expect(offline.diagnosis.hypotheses == findings.diagnosis.hypotheses)
+    #expect(offline.registers == findings.registers)
+    #expect(
+      offline.facts == [
+        "satp": "0xa000000000081234", "kernel": "Linux version 6.1.0 (build@host) (gcc 12.2.0) #1 SMP",
+        "profile": "xuantie/pages", "source": "drivers/iommu/xuantie-iommu.c:431", "debugger": "GNU gdb 13.1",
+        "memory": "remote protocol, page by page: `set iommu memory remote` asks for it",
+      ])
+  }
+
+  @Test func theFixedDriverIsCleared() throws {
+    let scenario = try Scenario(rootShift: 30, path: workspace.file("a.iommulens"))
+    let findings = try scenario.investigator.findings(reason: "test")
+    #expect(findings.check.disagreements.isEmpty && findings.diagnosis.hypotheses.isEmpty)
+    #expect(findings.verifications.values.count { !$0.agrees } == 0)
+  }
+
+  private func session(rootShift: Int = 48) throws -> (SimulatedTarget, Investigator, SimulatedDriver.Domain) {
+    let target = SimulatedTarget(SimulatedDriver(rootShift: rootShift))
+    let investigator = Investigator(target: target, tenants: Scenario.tenants)
+    investigator.memoryPreference = .remote
+    try investigator.open(workspace.file("a.iommulens"))
+    return (target, investigator, target.driver.domain(of: Scenario.card))
+  }
+
+  private func arguments(_ domain: SimulatedDriver.Domain, _ iova: UInt64, _ target: UInt64) -> [UInt64] {
+    [domain.pointer.rawValue, iova, target, 4096, 1, 7, 0xdc0, 0]
+  }
+
+  @Test func aCallIsVerifiedAtTheNextOne() throws {
+    let (target, investigator, domain) = try session()
+    let everything = Investigator.Filter()
+    let first = try investigator.record(
+      "xt_iommu_map", arguments: arguments(domain, 0xffff_f000, 0x1_0617_2000), filter: everything)
+    #expect(first?.mismatch == nil && first?.call.number == 1)
+    #expect(investigator.pendingCall?.number == 1)
+    target.driver.map(domain, 0xffff_f000, to: 0x1_0617_2000)
+    let second = try investigator.record(
+      "xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0618_0000), filter: everything)
+    #expect(second?.mismatch?.call.number == 1)
+    #expect(second?.mismatch?.verification.verdict == .missing(level: 2))
+    target.driver.map(domain, 0x1000, to: 0x1_0618_0000, prot: 7)
+    investigator.targetRan()
+    let last = try investigator.verifyPending()
+    #expect(last?.verification.agrees == true)
+    #expect(try investigator.verifyPending() == nil)
+  }
+
+  @Test func aMismatchWaitsForAHitWithinTheFilter() throws {
+    let (target, investigator, domain) = try session()
+    let filter = Investigator.Filter(iovas: IOVA(0xf000_0000)...IOVA(0xffff_ffff))
+    func record(_ iova: UInt64) throws -> Investigator.Hit? {
+      defer { target.driver.map(domain, iova, to: 0x1_0617_2000) }
+      return try investigator.record("xt_iommu_map", arguments: arguments(domain, iova, 0x1_0617_2000), filter: filter)
+    }
+    #expect(try record(0xffff_f000)?.mismatch == nil)
+    // Outside the filter: not recorded, but it is the moment at which the call before it is looked at.
+    #expect(try record(0x1000) == nil)
+    #expect(investigator.pendingCall == nil)
+    #expect(try record(0xffff_e000)?.mismatch?.call.number == 1)
+    #expect(try record(0x2000) == nil)
+    #expect(try record(0xffff_d000)?.mismatch?.call.number == 2)
+    #expect(try investigator.requireStore().calls().map(\.number) == [1, 2, 3])
+  }
+
+  @Test func filtersTouchAndNameDevices() throws {
+    let (_, investigator, domain) = try session()
+    let recorded = investigator.describe(
+      try investigator.call("xt_iommu_map", arguments: arguments(domain, 0x8000, 0x1_0000_0000)))
+    func matches(_ range: ClosedRange<UInt64>?, _ requester: RequesterID? = nil) -> Bool {
+      Investigator.Filter(iovas: range.map { IOVA($0.lowerBound)...IOVA($0.upperBound) }, requester: requester)
+        .matches(recorded)
+    }
+    #expect(matches(nil) && matches(0...0x8000) && matches(0x8fff...0x9000))
+    #expect(!matches(0...0x7fff) && !matches(0x9000 ... .max))
+    #expect(matches(nil, Scenario.card) && !matches(nil, Scenario.passedThrough))
+  }
+
+  @Test func whatIsAskedOfTheDebugger() throws {
+    let (target, investigator, domain) = try session()
+    let everything = Investigator.Filter()
+    _ = try investigator.record("xt_iommu_map", arguments: arguments(domain, 0x1000, 0), filter: everything)
+    target.driver.map(domain, 0x1000, to: 0)
+    investigator.targetRan()
+    target.forgetQuestions()
+    _ = try investigator.record("xt_iommu_map", arguments: arguments(domain, 0x2000, 0), filter: everything)
+    // Symbols and offsets are asked for once. A stop costs the pages that it needs and the device's registers.
+    #expect(target.questions.filter { $0.hasPrefix("parameters") || $0.contains("struct") || $0.contains("info") } == [])
+    #expect(target.questions.filter { $0.hasPrefix("read virtual") } == [])
+    let pages = target.questions.filter { $0.hasPrefix("read physical") }
+    #expect(Set(pages).count == pages.count, "\(pages)")
+    #expect(target.questions.count { $0.hasPrefix("monitor xp") } == 8)
+    #expect(target.questions.count <= 20, "\(target.questions)")
+  }
+
+  @Test func whatCannotBeFoundOutIsSaid() throws {
+    let (target, investigator, domain) = try session()
+    func message(_ body: () throws -> Void) -> String {
+      do {
+        try body()
+        return "no error"
+      } catch { return "\(error)" }
+    }
+    #expect(
+      message { _ = try investigator.call("xt_iommu_unmap", arguments: [1, 2]) }
+        == "xt_iommu_unmap takes 5 arguments, but only 2 could be read.")
+    #expect(
+      message { _ = try investigator.call("panic", arguments: []) }
+        == "panic is not a map or unmap function of xuantie-iommu, map_pages (6.x signature).")
+    #expect(
+      message { _ = try investigator.root(of: Scenario.passedThrough) }
+        == "0000:00:02.0 is not translated: DTE not valid. `iommu devices` lists who is.")
+    // A garbage domain is recorded without a root, and its verification is left out.
+    let hit = try investigator.record(
+      "xt_iommu_map", arguments: [0xdead_beef, 0x1000, 0, 4096, 1, 7, 0, 0], filter: Investigator.Filter())
+    #expect(hit?.call.root == nil && hit?.call.requester == nil)
+    #expect(try investigator.verifyPending() == nil)
+    target.hasMonitor = false
+    investigator.targetRan()
+    #expect(message { _ = try investigator.registers() } != "no error")
+    #expect(investigator.describe(
+      try investigator.call("xt_iommu_map", arguments: arguments(domain, 0x1000, 0))).requester == nil)
+    #expect(try investigator.findings(reason: "test").registers == nil)
+    let closed = Investigator(target: target, tenants: Scenario.tenants)
+    #expect(
+      message { _ = try closed.findings(reason: "test") }
+        == "No investigation is open: `iommu open [FILE]` starts one.")
+    #expect(
+      message { _ = try Investigator(target: target, tenants: []).profile() }
+        == "No IOMMU driver known here is in the symbols: xt_iommu_map is missing. "
+        + "Load the kernel with its debug information: `file vmlinux`.")
+  }
+
+  @Test func aTableIsChosen() throws {
+    let (target, investigator, domain) = try session()
+    #expect(try investigator.table(TableSelector()).requester == Scenario.card)
+    let second = target.driver.domain(of: Scenario.passedThrough)
+    investigator.targetRan()
+    let error = #expect(throws: TargetError.self) { try investigator.table(TableSelector()) }
+    #expect(
+      error?.description == "Several devices are translated (0000:00:01.0, 0000:00:02.0): choose one with -device.")
+    #expect(try investigator.table(TableSelector(device: Scenario.passedThrough)).root == second.root)
+    #expect(try investigator.table(TableSelector(domain: domain.pointer)).root == domain.root)
+    let byHand = TableRoot(address: GPA(0x8100_0000), mode: .sv48)
+    #expect(try investigator.table(TableSelector(root: byHand)).root == byHand)
+    _ = try investigator.record("xt_iommu_map", arguments: arguments(second, 0, 0), filter: Investigator.Filter())
+    #expect(try investigator.table(TableSelector()).root == second.root)
+  }
+}

@@ -1,0 +1,187 @@
+public import IOMMUModel
+public import PageTables
+
+/// The XuanTie driver as its sources read, written once more: what it allocates, which words it writes, and in which ways
+/// it can be wrong. Nothing here uses the product's driver profile or its walks.
+public final class SimulatedDriver {
+  /// Mistakes beside a wrong shift.
+  public struct Mistakes: OptionSet, Sendable {
+    public let rawValue: Int
+    public init(rawValue: Int) { self.rawValue = rawValue }
+    /// Unmap leaves the entry.
+    public static let forgetsToClear = Mistakes(rawValue: 1)
+    /// 2 MiB at a 2 MiB boundary become one leaf at level 1.
+    public static let hugeLeaves = Mistakes(rawValue: 2)
+    /// WRITE is not written.
+    public static let losesWrite = Mistakes(rawValue: 4)
+    /// Nothing is written.
+    public static let losesEntries = Mistakes(rawValue: 8)
+    /// The leaf points to the next page.
+    public static let offByOnePage = Mistakes(rawValue: 16)
+  }
+
+  /// A domain: the pointer that calls carry, its root table, its translation descriptor.
+  public struct Domain: Sendable {
+    public let pointer: KVA
+    public let root: TableRoot
+    public let descriptor: GPA
+    public let requester: RequesterID?
+  }
+
+  /// `kernel_map.va_pa_offset`.
+  public static let linearOffset: UInt64 = 0xff5f_ffff_8000_0000
+  /// Offsets in `struct xt_iommu_domain`, as debug information would give them.
+  public static let offsets: [String: UInt64] = [
+    "domain": 0x98, "td.stage1.s1ppn": 0x138, "td.stage1.s1mode": 0x14a, "td.tdcfg.tdtab_dma": 0x158,
+  ]
+
+  public let memory = SimulatedMemory()
+  public let mode: PagingMode
+  /// The shift at each level, leaf tables first.
+  public var shifts: [Int]
+  public var mistakes: Mistakes = []
+  public private(set) var domains: [Domain] = []
+  /// How often the entry of a page that was mapped was overwritten, or cleared, for another IOVA.
+  public private(set) var overwrites = 0
+  /// What the device has latched: V, requester, cause.
+  public var latched: UInt64 = 0
+  /// The last faulting address.
+  public var faultValue: UInt64 = 0
+  /// IOMMUCAPEN.
+  public var enable: UInt64 = 1
+
+  private struct Mapped: Hashable {
+    let root: UInt64
+    let iova: UInt64
+  }
+  private var next: UInt64 = 0x80b7_6000
+  private let deviceTable: UInt64
+  private var mapped: Set<Mapped> = []
+  private var owners: [UInt64: Mapped] = [:]
+
+  /// A driver that writes tables of `mode`, with `rootShift` at the root instead of the right one.
+  public init(mode: PagingMode = .sv39, rootShift: Int? = nil) {
+    self.mode = mode
+    shifts = (0..<mode.levels).map { 12 + 9 * $0 }
+    if let rootShift { shifts[mode.levels - 1] = rootShift }
+    deviceTable = 0x80b7_6000
+    next += 4096
+  }
+
+  private func allocate() -> UInt64 {
+    defer { next += 4096 }
+    return next
+  }
+
+  /// A new domain, attached to `requester`.
+  public func domain(of requester: RequesterID?) -> Domain {
+    let structure = allocate() + 0x40
+    let root = allocate()
+    let descriptor = allocate()
+    memory[descriptor] = UInt64(mode.code) << 60 | root >> 12
+    let first = structure - 0x40
+    memory[first + 0x40 + 0x138] = root >> 12
+    // asid at 0x148, s1mode at 0x14a.
+    memory[first + 0x40 + 0x148] = UInt64(mode.code) << 16
+    memory[first + 0x40 + 0x158] = descriptor
+    let domain = Domain(
+      pointer: KVA(structure + 0x98 + Self.linearOffset), root: TableRoot(address: GPA(root), mode: mode),
+      descriptor: GPA(descriptor), requester: requester)
+    domains.append(domain)
+    if let requester { attach(requester, to: domain) }
+    return domain
+  }
+
+  /// Lets the device table name the domain's descriptor.
+  public func attach(_ requester: RequesterID, to domain: Domain) {
+    write(domain.descriptor.rawValue | 5, toEntryOf: requester)
+  }
+
+  /// Writes a device table entry.
+  public func write(_ entry: UInt64, toEntryOf requester: RequesterID) {
+    let slot = deviceTable + UInt64(requester.rsid >> 8) * 8
+    if memory[slot] == 0 { memory[slot] = allocate() }
+    memory[memory[slot] + UInt64(requester.rsid & 0xff) * 8] = entry
+  }
+
+  /// The device's registers now.
+  public var registers: RegisterValues {
+    RegisterValues(byOffset: [
+      0x0: 0, 0x8: 8, 0x18: deviceTable, 0x20: latched, 0x28: faultValue, 0x30: 13, 0x1000: enable, 0x1008: 1,
+    ])
+  }
+
+  /// A fault that stays: V, the requester, cause 16.
+  public func latchFault(of requester: RequesterID, at iova: UInt64) {
+    latched = 1 << 63 | UInt64(requester.rsid) << 16 | 16
+    faultValue = iova
+  }
+
+  private func index(_ iova: UInt64, _ level: Int) -> UInt64 { iova >> UInt64(shifts[level]) & 0x1ff }
+
+  /// Where the leaf of `iova` lies; makes tables when asked to.
+  private func entry(_ iova: UInt64, root: UInt64, level: Int = 0, making: Bool) -> UInt64? {
+    var table = root
+    for step in stride(from: mode.levels - 1, to: level, by: -1) {
+      let slot = table + index(iova, step) * 8
+      if memory[slot] & 1 == 0 {
+        guard making else { return nil }
+        memory[slot] = (allocate() >> 12) << 10 | 1
+      }
+      table = (memory[slot] >> 10) << 12
+    }
+    return table + index(iova, level) * 8
+  }
+
+  /// `xt_iommu_map`, 6.x.
+  @discardableResult
+  public func map(
+    _ domain: Domain, _ iova: UInt64, to target: UInt64, size: UInt64 = 4096, count: UInt64 = 1, prot: UInt32 = 3,
+    gfp: UInt64 = 0xa20
+  ) -> DriverCall {
+    let length = size &* count
+    let call = DriverCall(
+      function: "xt_iommu_map",
+      operation: .map(
+        target: GPA(target), protection: Protection(rawValue: prot), allocation: AllocationFlags(rawValue: gfp)),
+      domain: domain.pointer, iova: IOVA(iova), length: length, pages: DriverCall.Pages(size: size, count: count))
+    guard length % 4096 == 0, !mistakes.contains(.losesEntries) else { return call }
+    var flags: UInt64 = 1
+    if prot & 1 != 0 { flags |= 2 }
+    if prot & 2 != 0 { flags |= mistakes.contains(.losesWrite) ? 2 : 6 }
+    var done: UInt64 = 0
+    while done < length {
+      let address = iova &+ done
+      let page = (target &+ done) >> 12 + (mistakes.contains(.offByOnePage) ? 1 : 0)
+      let isHuge =
+        mistakes.contains(.hugeLeaves) && length - done >= 0x20_0000 && address % 0x20_0000 == 0 && page % 512 == 0
+      let root = domain.root.address.rawValue
+      if let slot = entry(address, root: root, level: isHuge ? 1 : 0, making: true) {
+        let key = Mapped(root: root, iova: address)
+        if let owner = owners[slot], owner != key, mapped.contains(owner) { overwrites += 1 }
+        owners[slot] = key
+        mapped.insert(key)
+        memory[slot] = page << 10 | flags
+      }
+      done += isHuge ? 0x20_0000 : 4096
+    }
+    return call
+  }
+
+  /// `xt_iommu_unmap`, 6.x.
+  @discardableResult
+  public func unmap(_ domain: Domain, _ iova: UInt64, size: UInt64 = 4096, count: UInt64 = 1) -> DriverCall {
+    let root = domain.root.address.rawValue
+    for position in 0..<(size &* count) / 4096 {
+      let address = iova &+ position &* 4096
+      let key = Mapped(root: root, iova: address)
+      mapped.remove(key)
+      guard !mistakes.contains(.forgetsToClear), let slot = entry(address, root: root, making: false) else { continue }
+      memory[slot] = 0
+      if let owner = owners.removeValue(forKey: slot), owner != key, mapped.contains(owner) { overwrites += 1 }
+    }
+    return DriverCall(
+      function: "xt_iommu_unmap", operation: .unmap, domain: domain.pointer, iova: IOVA(iova), length: size &* count,
+      pages: DriverCall.Pages(size: size, count: count))
+  }
+}
