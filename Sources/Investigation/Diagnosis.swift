@@ -106,7 +106,8 @@ public struct Diagnosis: Sendable {
     var question: String?
     let title: String
     if let named, let cpu = context.kernel?.mode {
-      title = "\(index) with shift \(named.shift), \(named.name) of the CPU's \(cpu.name); \(correct)"
+      title =
+        "\(index) with shift \(named.shift), \(named.name)\(named.followsMode ? " of the CPU's \(cpu.name)" : ""); \(correct)"
       evidence.append(
         "The CPU runs \(cpu.name), where \(named.name) is \(named.shift)"
           + (named.followsMode ? "; it follows the CPU's mode and is right for this table only by luck." : "."))
@@ -175,7 +176,7 @@ public struct Diagnosis: Sendable {
     if replay.overwrites > 0 {
       effects.append(
         "\(replay.overwrites) pages of \(replay.victims.count) map calls lost their entry to another IOVA while mapped: "
-          + "addresses that differ only above bit \(mode.shift(atLevel: level) - 1) share one entry.")
+          + "addresses that differ only in bits which the wrong index leaves out share one entry.")
     }
     return effects
   }

@@ -324,6 +324,8 @@ public final class Investigator {
   /// Reads registers and tables, stores them, and works out what follows from everything recorded.
   public func findings(reason: String) throws -> Findings {
     let store = try requireStore()
+    // Without a guest the file itself still answers.
+    if target.connection() == nil { return try Findings(offline: store, tenants: tenants) }
     let profile = try profile()
     let memory = try memory().source
     let registers = try? registers()

@@ -5,7 +5,7 @@ import gdb
 from .. import _core
 from . import breakpoints, parameters
 from .arguments import SELECTORS, iova_range, number, parse, selector
-from .debugger import callers, registers
+from .debugger import names_above, registers, require_guest
 from .state import ensure_open, record_facts, session, settle, write
 
 
@@ -131,6 +131,8 @@ class Break(Command):
         if when not in ("mismatch", "always"):
             raise gdb.GdbError("-when is mismatch or always, not '%s'." % when)
         kinds = _kinds(parsed.words, usage)
+        session().functions()
+        require_guest()
         options = breakpoints.Options(when=when, limit=_limit(parsed), **_filters(parsed))
         ensure_open(parameters.value("file"))
         write("Stops at %s." % ", ".join(breakpoints.install(kinds, options)))
@@ -157,6 +159,8 @@ class Record(Command):
             write("Recording stopped." if count else "Nothing was being recorded.")
             return
         kinds = _kinds(parsed.words, usage)
+        session().functions()
+        require_guest()
         options = breakpoints.Options(stops=False, limit=_limit(parsed), **_filters(parsed))
         ensure_open(parameters.value("file"))
         write("Records %s." % ", ".join(breakpoints.install(kinds, options)))
@@ -165,6 +169,7 @@ class Record(Command):
 def _call_in_frames():
     """The map or unmap call of the selected frame or the nearest one above it: function, arguments, caller names."""
     known = {function["symbol"]: function for function in session().functions()}
+    require_guest()
     try:
         frame = gdb.selected_frame()
     except gdb.error:
@@ -172,7 +177,7 @@ def _call_in_frames():
     while frame is not None:
         function = known.get(frame.name())
         if function is not None:
-            return function, _arguments(frame, function), _names_above(frame)
+            return function, _arguments(frame, function), names_above(frame)
         frame = frame.older()
     raise gdb.GdbError(
         "Not stopped in a map or unmap call: neither %s is on the stack. `iommu break map` stops in one."
@@ -197,15 +202,6 @@ def _arguments(frame, function):
             )
         values.append(int(value) & 0xFFFFFFFFFFFFFFFF)
     return values
-
-
-def _names_above(frame):
-    names = []
-    frame = frame.older()
-    while frame is not None and len(names) < 32:
-        names.append(frame.name() or "0x%x" % frame.pc())
-        frame = frame.older()
-    return names
 
 
 class Args(Command):
