@@ -263,46 +263,37 @@ public final class Investigator {
       number: 0, call: call, root: domain?.root, requester: domain.flatMap(requester(of:)))
   }
 
-  /// What a breakpoint wants to see; everything that is nil matches.
-  public struct Filter: Sendable {
-    /// IOVAs of interest; a call matches when its range touches them.
-    public var iovas: ClosedRange<IOVA>?
-    /// The requester of interest.
-    public var requester: RequesterID?
+  /// What is to be recorded and where the guest should stop.
+  public private(set) var rules: [WatchRule] = []
 
-    /// A filter.
-    public init(iovas: ClosedRange<IOVA>? = nil, requester: RequesterID? = nil) {
-      self.iovas = iovas
-      self.requester = requester
-    }
+  /// Adds a rule.
+  public func watch(_ rule: WatchRule) { rules.append(rule) }
 
-    /// Whether `recorded` is of interest.
-    public func matches(_ recorded: RecordedCall) -> Bool {
-      if let iovas, recorded.call.last < iovas.lowerBound || recorded.call.iova > iovas.upperBound { return false }
-      return requester == nil || requester == recorded.requester
-    }
-  }
+  /// Drops the rules that stop the guest, or those that only record.
+  public func dropRules(thatStop: Bool) { rules.removeAll { ($0.stop != .never) == thatStop } }
 
-  /// A call recorded, and what became of the one before it.
+  /// Whether a call could still be recorded or verified, so that the driver's functions have to be watched.
+  public var isWatching: Bool { pending != nil || rules.contains { $0.stop != .never || !$0.isDone } }
+
+  /// What a call at its entry means for the session.
   public struct Hit: Sendable {
-    /// The call, stored.
-    public let call: RecordedCall
+    /// Whether a rule wants the guest to stop here.
+    public let stops: Bool
     /// The call before it, when that was verified now and disagrees.
     public let mismatch: (call: RecordedCall, verification: Verification)?
   }
 
-  /// Records a call at its entry. The tables now are what the call before it left, so that one is verified first.
-  ///
-  /// Returns nil when the call is not of interest to `filter`.
-  public func record(_ function: String, arguments: [UInt64], filter: Filter) throws -> Hit? {
+  /// Takes note of a call at its entry. The tables now are what the call before it left, so that one is verified first.
+  public func hit(_ function: String, arguments: [UInt64]) throws -> Hit {
     let store = try requireStore()
     remoteCache?.invalidate()
-    let previous = try verifyPending()
+    let previous = try verifyPending().flatMap { $0.verification.agrees ? nil : $0 }
+    guard isWatching else { return Hit(stops: false, mismatch: previous) }
     let recorded = describe(try call(function, arguments: arguments))
-    guard filter.matches(recorded) else { return nil }
-    let stored = try store.append(recorded)
-    pending = stored
-    return Hit(call: stored, mismatch: previous.flatMap { $0.1.agrees ? nil : $0 })
+    if rules.contains(where: { $0.records(recorded) }) { pending = try store.append(recorded) }
+    var stops = false
+    for index in rules.indices where rules[index].counts(recorded, mismatch: previous?.call) { stops = true }
+    return Hit(stops: stops, mismatch: previous)
   }
 
   /// Verifies the last recorded call, which must have returned; nil when there is none left to verify.

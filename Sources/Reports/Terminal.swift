@@ -162,7 +162,9 @@ public enum Terminal {
     _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, emit: (String) throws -> Void
   ) throws {
     var piece = ""
+    var isEmpty = true
     func add(_ line: String) throws {
+      isEmpty = false
       piece += line
       piece += "\n"
       guard piece.utf8.count > 60_000 else { return }
@@ -174,6 +176,7 @@ public enum Terminal {
     } else {
       for item in root.mode.dump(root: root.address, in: memory, filter: filter) { try add(line(item)) }
     }
+    if isEmpty { piece = raw ? "No entries.\n" : "Nothing is mapped.\n" }
     if !piece.isEmpty { try emit(piece) }
   }
 

@@ -65,7 +65,7 @@ def _on_stop(event):
         else:
             settle()
         breakpoints.report_problem()
-        breakpoints.remove_exhausted()
+        breakpoints.remove_idle()
     except _core.Error as error:
         write("iommu: %s" % error)
 
