@@ -47,10 +47,10 @@ test: build guest
 	@SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build
 
 bench:
-	@cd Benchmarks && $(SWIFT) run -c release
+	@cd Benchmarks && $(SWIFT) run -c release benchmarks
 
 lint:
-	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks
+	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
 clean:
 	rm -rf .build build $(CORE)

@@ -233,9 +233,7 @@ class Predict(Command):
             number(word, what) for word, what in zip(parsed.words, ("IOVA", "PADDR", "SIZE", "PROT"))
         ]
         shift = number(parsed.shift, "Shift") if parsed.shift else None
-        write(
-            session().predict(iova, paddr, size, prot, shift=shift, **selector(parsed, parameters.value("device")))
-        )
+        write(session().predict(iova, paddr, size, prot, shift=shift, **selector(parsed, parameters.value("device"))))
 
 
 class Walk(Command):
@@ -270,7 +268,9 @@ class Dump(Command):
     name = "iommu dump"
 
     def run(self, argument):
-        usage = "iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]"
+        usage = (
+            "iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]"
+        )
         parsed = parse(usage, argument, flags=("raw",), values=("iova", "flags", "o") + SELECTORS)
         first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
         chosen = selector(parsed, parameters.value("device"))
@@ -391,6 +391,20 @@ class Export(Command):
 def register():
     """Registers the prefix and its commands."""
     for command in (
-        Iommu, Status, Open, Break, Record, Args, Predict, Walk, Dump, Devices, Regs, Check, Diagnose, Note, Export
+        Iommu,
+        Status,
+        Open,
+        Break,
+        Record,
+        Args,
+        Predict,
+        Walk,
+        Dump,
+        Devices,
+        Regs,
+        Check,
+        Diagnose,
+        Note,
+        Export,
     ):
         command()
