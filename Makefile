@@ -26,12 +26,15 @@ setup:
 	    $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
+# One name leaves the library, PyInit__core: its Swift runtime must not meet another copy inside GDB. The file is replaced
+# by renaming, because a running GDB may have the old one mapped.
+CORE_FLAGS := -c release --product _core --scratch-path $(CORE_SCRATCH) -Xswiftc -static-stdlib -Xswiftc -use-ld=lld \
+              -Xlinker --version-script=Sources/IOMMULensPython/exports.map -Xlinker --gc-sections -Xlinker -s
+
 build: setup
-	@$(SWIFT) build -c release --product _core --scratch-path $(CORE_SCRATCH) -Xswiftc -static-stdlib
-	@bin=$$($(SWIFT) build -c release --scratch-path $(CORE_SCRATCH) -Xswiftc -static-stdlib --show-bin-path) && \
-	  { cmp -s $$bin/lib_core.so .build/lib_core.last || { \
-	    cp $$bin/lib_core.so .build/lib_core.last && strip --strip-unneeded -o $(CORE).new $$bin/lib_core.so && \
-	    mv $(CORE).new $(CORE); }; }
+	@$(SWIFT) build $(CORE_FLAGS)
+	@cmp -s $(CORE_SCRATCH)/release/lib_core.so $(CORE) || \
+	  { cp $(CORE_SCRATCH)/release/lib_core.so $(CORE).new && mv -f $(CORE).new $(CORE); }
 
 guest: setup
 	@$(MAKE) -s -C lab/guest
@@ -44,10 +47,10 @@ test: build guest
 	@SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build
 
 bench:
-	@cd Benchmarks && $(SWIFT) run -c release
+	@cd Benchmarks && $(SWIFT) run -c release benchmarks
 
 lint:
-	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks
+	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
 
 clean:
 	rm -rf .build build $(CORE)

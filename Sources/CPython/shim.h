@@ -5,6 +5,10 @@
 #ifndef IOMMULENS_CPYTHON_SHIM_H
 #define IOMMULENS_CPYTHON_SHIM_H
 
+// Python's configuration asks the C library for all its extensions, which renames a member of fd_set. Included first,
+// this one keeps the definition that every other C module imported into Swift (libdispatch's, say) has.
+#include <sys/select.h>
+
 #define Py_LIMITED_API 0x03080000
 #if __has_include(<Python.h>)
 #include <Python.h>

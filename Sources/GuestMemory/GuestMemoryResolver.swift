@@ -90,13 +90,12 @@ public struct GuestMemoryResolver {
       guard let process else { throw refusal ?? .noMemory(place: "Process \(self.process.pid)") }
       return Found(
         source: process, place: "The memory of \(owner)",
-        explanation: "Memory is read from \(owner) with process_vm_readv (\(Self.list(inProcess))), "
-          + "because no shared file is behind it.",
+        explanation: "process_vm_readv on \(owner), for want of a shared file: \(Self.list(inProcess)).",
         reached: inProcess)
     }
     let files = try MappedFileMemory(regions: plan.files.flatMap(\.parts))
     let paths = Set(plan.files.flatMap { $0.parts.map(\.path) }).sorted().joined(separator: ", ")
-    let mapped = "Memory is read from \(paths), which \(owner) shares (\(Self.list(inFiles)))."
+    let mapped = "\(paths), mapped, the RAM file of \(owner): \(Self.list(inFiles))."
     guard let process else {
       var rest = inProcess.isEmpty ? "" : " Not reached: \(Self.list(inProcess))."
       // Tables lie in RAM; without ROM nobody needs the advice.
@@ -105,7 +104,7 @@ public struct GuestMemoryResolver {
     }
     return Found(
       source: OverlayMemory([files, process]), place: "\(paths) or the memory of \(owner)",
-      explanation: mapped + " The rest is read from the process with process_vm_readv (\(Self.list(inProcess))).",
+      explanation: mapped + " By process_vm_readv: \(Self.list(inProcess)).",
       reached: inFiles + inProcess)
   }
 
@@ -143,7 +142,7 @@ extension GuestMemoryResolver {
       }
     }
     let count = samples.reduce(0) { $0 + $1.bytes.count }
-    return " \(count) bytes at \(samples.count) places are the same as the debugger reads."
+    return " Compared with the debugger's view: \(count) bytes at \(samples.count) places."
   }
 
   private func read(

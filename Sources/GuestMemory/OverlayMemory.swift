@@ -3,7 +3,7 @@ public import PageTables
 /// Several sources as one: for each page, the first source that answers.
 ///
 /// A read is split at page borders, and each part goes to the first source that has all of it. Where none has, the
-/// error is that of the source that came furthest, and among equals that of the last one.
+/// error is that of the source that came furthest, and among equals that of the first one, the preferred.
 public struct OverlayMemory: PhysicalMemory {
   private let sources: [any PhysicalMemory]
 
@@ -87,16 +87,16 @@ public struct OverlayMemory: PhysicalMemory {
   }
 
   private func readPart(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory) {
-    var failure = UnreadableMemory(address: address, reason: "no source of guest memory is open")
+    var failure: UnreadableMemory?
     for source in sources {
       do throws(UnreadableMemory) {
         try source.read(address, into: buffer)
         return
       } catch {
-        if error.address >= failure.address { failure = error }
+        if failure.map({ error.address > $0.address }) ?? true { failure = error }
       }
     }
-    throw failure
+    throw failure ?? UnreadableMemory(address: address, reason: "no source of guest memory is open")
   }
 
   private func answers(_ source: any PhysicalMemory, _ address: GPA) -> Bool {

@@ -3,7 +3,7 @@ public import CPython
 /// Creates the module `iommulens._core`: what Python calls when it imports `_core.abi3.so`.
 @c(PyInit__core) public func createModule() -> UnsafeMutablePointer<PyObject>? {
   do {
-    let module = try PythonModule(functions: pageTableFunctions)
+    let module = try PythonModule(functions: pageTableFunctions + [copyFunction])
     try Exceptions.add(to: module)
     try module.add("version", "0.1.0")
     try module.add(PythonClass(constructor: pageTableConstructor, methods: pageTableMethods))
@@ -13,6 +13,14 @@ public import CPython
     Exceptions.current.raise(error)
     return nil
   }
+}
+
+/// Lets the tests see both directions of the conversion.
+private let copyFunction: CFunction = {
+  function(
+    $0, $1, $2, "_copy(value)",
+    "A deep copy of plain values: None, bool, int, float, str, bytes, and lists and dicts of these."
+  ) { arguments in try arguments.value("value") }
 }
 
 /// The module while it is being filled.

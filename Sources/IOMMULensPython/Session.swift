@@ -171,19 +171,49 @@ var sessionMethods: [CFunction] {
     },
     {
       session(
-        $0, $1, $2, "hit(function, arguments, first=None, last=None, device=None)",
+        $0, $1, $2, "watch(kinds, stop='never', first=None, last=None, device=None, limit=None)",
         """
-        Records a call at its entry, after verifying the one before it.
+        Adds a rule: what hit() records and where it asks to stop.
 
-        Returns None when the call is outside the filter, else whether the call before it left wrong entries.
+        `stop` is never, always or mismatch; calls of other kinds in the range are recorded too, because they undo what
+        these did.
         """
       ) { session, arguments in
-        let filter = Investigator.Filter(iovas: try arguments.iovas(), requester: try arguments.device())
-        let hit = try session.investigator.record(
-          try arguments.string("function"), arguments: try arguments.uint64List("arguments"), filter: filter)
-        guard let hit else { return nil }
-        session.mismatch = hit.mismatch
-        return .bool(hit.mismatch != nil)
+        let kinds = try arguments.stringList("kinds").map { word in
+          guard let kind = CallKind(rawValue: word) else { throw InvalidArgument("'\(word)' is not map or unmap.") }
+          return kind
+        }
+        let limit = try arguments.optionalInt("limit")
+        guard limit.map({ $0 > 0 }) ?? true else { throw InvalidArgument("The limit must be at least 1.") }
+        session.investigator.watch(
+          WatchRule(
+            kinds: Set(kinds), iovas: try arguments.iovas(), requester: try arguments.device(),
+            stop: try arguments.choice("stop", of: WatchRule.Stop.self, default: .never), limit: limit))
+        return nil
+      }
+    },
+    {
+      session($0, $1, $2, "unwatch(stops)", "Drops the rules that stop the guest, or those that only record.") {
+        session, arguments in
+        let before = session.investigator.rules.count
+        session.investigator.dropRules(thatStop: try arguments.bool("stops"))
+        return .integer(before - session.investigator.rules.count)
+      }
+    },
+    {
+      session($0, $1, $2, "is_watching()", "Whether the driver's functions still have to be watched.") { session, _ in
+        .bool(session.investigator.isWatching)
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "hit(function, arguments)",
+        "Takes note of a call at its entry, after verifying the one before it; whether the guest should stop."
+      ) { session, arguments in
+        let hit = try session.investigator.hit(
+          try arguments.string("function"), arguments: try arguments.uint64List("arguments"))
+        if let mismatch = hit.mismatch, hit.stops { session.mismatch = mismatch }
+        return .bool(hit.stops)
       }
     },
     {

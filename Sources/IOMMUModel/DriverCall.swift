@@ -49,6 +49,9 @@ public struct DriverCall: Hashable, Sendable {
     self.pages = pages
   }
 
+  /// Which kind of call this is.
+  public var kind: CallKind { isMap ? .map : .unmap }
+
   /// Whether this is a map call.
   public var isMap: Bool { target != nil }
 

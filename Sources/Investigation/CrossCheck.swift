@@ -159,10 +159,10 @@ public struct CrossCheck: Sendable {
       let last = translation.steps.last
       if tables == .agrees, let cause {
         let stopped = last.map { $0.entry.isPointer } ?? true
-        return (stopped ? .latchedFault(cause) : .deviceDiffers("refuses, cause \(cause)"), cause)
+        return (stopped ? .latchedFault(cause) : .deviceDiffers("refuses"), cause)
       }
       if let last, !last.entry.isValid { return (.missing(level: last.level), cause) }
-      return (.deviceDiffers("refuses\(cause.map { ", cause \($0)" } ?? "")"), cause)
+      return (.deviceDiffers("refuses"), cause)
     }
   }
 }

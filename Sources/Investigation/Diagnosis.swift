@@ -108,7 +108,8 @@ public struct Diagnosis: Sendable {
     var question: String?
     let title: String
     if let named, let cpu = context.kernel?.mode {
-      title = "\(index) with shift \(named.shift), \(named.name) of the CPU's \(cpu.name); \(correct)"
+      title =
+        "\(index) with shift \(named.shift), \(named.name)\(named.followsMode ? " of the CPU's \(cpu.name)" : ""); \(correct)"
       evidence.append(
         "The CPU runs \(cpu.name), where \(named.name) is \(named.shift)"
           + (named.followsMode ? "; it follows the CPU's mode and is right for this table only by luck." : "."))
@@ -168,7 +169,7 @@ public struct Diagnosis: Sendable {
       let pages = missing.reduce(0) { $0 + Int(truncatingIfNeeded: $1.length / 4096) }
       if pages > 0 {
         effects.append(
-          "The device faults on \(pages) of \(check.mappedPages) mapped pages: it looks for their entries elsewhere.")
+          "\(pages) of \(check.mappedPages) mapped pages are missing in the device's eyes: it faults on them.")
       }
     }
     let replay = Replay(history, profile: profile) { root in
@@ -176,10 +177,13 @@ public struct Diagnosis: Sendable {
     }
     if replay.overwrites > 0 {
       effects.append(
-        "Map calls that lost entries to another IOVA while they were mapped: \(replay.victims.count), "
-          + "\(replay.overwrites) \(replay.overwrites == 1 ? "entry" : "entries") in all. "
-          + "Addresses that differ only above bit \(mode.shift(atLevel: level) - 1) share one entry.")
+        "\(counted(replay.overwrites, "page")) of \(counted(replay.victims.count, "map call")) lost "
+          + "\(replay.overwrites == 1 ? "its" : "their") entry to another IOVA while mapped: "
+          + "addresses that differ only in bits which the wrong index leaves out share one entry.")
     }
     return effects
   }
 }
+
+/// `1 page`, `2 pages`.
+private func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }

@@ -37,8 +37,6 @@ public final class Investigator {
 
   /// The last recorded call, until it is verified.
   private var pending: RecordedCall?
-  /// A disagreement that came to light at a call outside the filter, until a hit tells of it.
-  private var untold: (call: RecordedCall, verification: Verification)?
 
   /// A session on what `target` holds, for the drivers of `tenants`.
   public init(target: any Target, tenants: [any Tenant.Type]) {
@@ -53,7 +51,6 @@ public final class Investigator {
     knownProfile = nil
     knownLayout = nil
     pending = nil
-    untold = nil
     forgetMemory()
   }
 
@@ -266,47 +263,37 @@ public final class Investigator {
       number: 0, call: call, root: domain?.root, requester: domain.flatMap(requester(of:)))
   }
 
-  /// What a breakpoint wants to see; everything that is nil matches.
-  public struct Filter: Sendable {
-    /// IOVAs of interest; a call matches when its range touches them.
-    public var iovas: ClosedRange<IOVA>?
-    /// The requester of interest.
-    public var requester: RequesterID?
+  /// What is to be recorded and where the guest should stop.
+  public private(set) var rules: [WatchRule] = []
 
-    /// A filter.
-    public init(iovas: ClosedRange<IOVA>? = nil, requester: RequesterID? = nil) {
-      self.iovas = iovas
-      self.requester = requester
-    }
+  /// Adds a rule.
+  public func watch(_ rule: WatchRule) { rules.append(rule) }
 
-    /// Whether `recorded` is of interest.
-    public func matches(_ recorded: RecordedCall) -> Bool {
-      if let iovas, recorded.call.last < iovas.lowerBound || recorded.call.iova > iovas.upperBound { return false }
-      return requester == nil || requester == recorded.requester
-    }
-  }
+  /// Drops the rules that stop the guest, or those that only record.
+  public func dropRules(thatStop: Bool) { rules.removeAll { ($0.stop != .never) == thatStop } }
 
-  /// A call recorded, and what became of the one before it.
+  /// Whether a call could still be recorded or verified, so that the driver's functions have to be watched.
+  public var isWatching: Bool { pending != nil || rules.contains { $0.stop != .never || !$0.isDone } }
+
+  /// What a call at its entry means for the session.
   public struct Hit: Sendable {
-    /// The call, stored.
-    public let call: RecordedCall
-    /// The call recorded before it, when that disagrees and no hit has told so yet.
+    /// Whether a rule wants the guest to stop here.
+    public let stops: Bool
+    /// The call before it, when that was verified now and disagrees.
     public let mismatch: (call: RecordedCall, verification: Verification)?
   }
 
-  /// Records a call at its entry. The tables now are what the call before it left, so that one is verified first.
-  ///
-  /// Returns nil when the call is not of interest to `filter`.
-  public func record(_ function: String, arguments: [UInt64], filter: Filter) throws -> Hit? {
+  /// Takes note of a call at its entry. The tables now are what the call before it left, so that one is verified first.
+  public func hit(_ function: String, arguments: [UInt64]) throws -> Hit {
     let store = try requireStore()
     remoteCache?.invalidate()
-    if let previous = try verifyPending(), !previous.verification.agrees { untold = previous }
+    let previous = try verifyPending().flatMap { $0.verification.agrees ? nil : $0 }
+    guard isWatching else { return Hit(stops: false, mismatch: previous) }
     let recorded = describe(try call(function, arguments: arguments))
-    guard filter.matches(recorded) else { return nil }
-    let stored = try store.append(recorded)
-    pending = stored
-    defer { untold = nil }
-    return Hit(call: stored, mismatch: untold)
+    if rules.contains(where: { $0.records(recorded) }) { pending = try store.append(recorded) }
+    var stops = false
+    for index in rules.indices where rules[index].counts(recorded, mismatch: previous?.call) { stops = true }
+    return Hit(stops: stops, mismatch: previous)
   }
 
   /// Verifies the last recorded call, which must have returned; nil when there is none left to verify.
@@ -328,6 +315,8 @@ public final class Investigator {
   /// Reads registers and tables, stores them, and works out what follows from everything recorded.
   public func findings(reason: String) throws -> Findings {
     let store = try requireStore()
+    // Without a guest the file itself still answers.
+    if target.connection() == nil { return try Findings(offline: store, tenants: tenants) }
     let profile = try profile()
     let memory = try memory().source
     let registers = try? registers()

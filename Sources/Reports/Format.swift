@@ -1,8 +1,25 @@
 import IOMMUModel
+import Investigation
 import PageTables
+
+/// `text` without what would move a terminal's cursor or turn its text around: names and notes come from the target or
+/// from a file that somebody else wrote.
+func printable(_ text: String) -> String {
+  if text.utf8.allSatisfy({ 0x20..<0x7f ~= $0 }) { return text }
+  return String(String.UnicodeScalarView(text.unicodeScalars.map { isPrintable($0) ? $0 : "\u{fffd}" }))
+}
+
+/// Neither a control character nor an invisible one.
+func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
+  switch scalar.properties.generalCategory {
+  case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
+  default: true
+  }
+}
 
 /// Columns padded to the widest cell; the last one as it is.
 func aligned(_ rows: [[String]], indent: String = "  ", gap: String = "  ") -> [String] {
+  let rows = rows.map { $0.map(printable) }
   var widths: [Int] = []
   for row in rows {
     for (column, cell) in row.dropLast().enumerated() {
@@ -74,6 +91,17 @@ extension DeviceTranslation {
     case .refused(let cause?): "faults: cause \(cause)"
     case .refused(nil): "fails without a cause"
     case .unreadable(let failure): failure.description
+    }
+  }
+}
+
+extension CrossCheck.Line {
+  /// The device's verdict with its cause.
+  var deviceDescription: String {
+    switch (device, cause) {
+    case (.latchedFault, _), (_, nil): device.description
+    case (.deviceDiffers(let how), let cause?): "\(how), cause \(cause)"
+    case (_, let cause?): "\(device.description), cause \(cause)"
     }
   }
 }

@@ -21,7 +21,7 @@ public enum Terminal {
       if let allocation { details += "   \(allocation.description(in: version))" }
     }
     lines.append(details)
-    return lines.joined(separator: "\n")
+    return lines.map(printable).joined(separator: "\n")
   }
 
   /// The entries that a call should write, before it has run or on paper.
@@ -162,7 +162,9 @@ public enum Terminal {
     _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, emit: (String) throws -> Void
   ) throws {
     var piece = ""
+    var isEmpty = true
     func add(_ line: String) throws {
+      isEmpty = false
       piece += line
       piece += "\n"
       guard piece.utf8.count > 60_000 else { return }
@@ -174,6 +176,7 @@ public enum Terminal {
     } else {
       for item in root.mode.dump(root: root.address, in: memory, filter: filter) { try add(line(item)) }
     }
+    if isEmpty { piece = raw ? "No entries.\n" : "Nothing is mapped.\n" }
     if !piece.isEmpty { try emit(piece) }
   }
 
@@ -287,11 +290,10 @@ public enum Terminal {
   }
 
   private static func verdicts(_ line: CrossCheck.Line) -> String {
-    let cause = line.cause.map { ", cause \($0)" } ?? ""
-    if line.tables == line.device { return line.tables.description + cause }
-    if line.tables == .agrees { return "device: \(line.device.description)" }
+    if line.tables == line.device { return line.deviceDescription }
     if line.device == .agrees { return line.tables.description }
-    return "\(line.tables.description); device: \(line.device.description)\(cause)"
+    if line.tables == .agrees { return "device: \(line.deviceDescription)" }
+    return "\(line.tables.description); device: \(line.deviceDescription)"
   }
 
   /// The hypotheses, best first.
@@ -311,16 +313,14 @@ public enum Terminal {
       lines.append("   look at  \(hypothesis.remedy)")
       if let question = hypothesis.openQuestion { lines.append("   open     \(question)") }
     }
-    if diagnosis.hypotheses.isEmpty {
-      if diagnosis.disagreeing > 0 {
-        lines.append(
-          "\(diagnosis.disagreeing) of \(counted(diagnosis.calls, "recorded map call")) disagree with the tables, "
-            + "and no index shift at any level explains more of them than the right one. `iommu check` lists them.")
-      }
-      if diagnosis.staleUnmaps > 0 {
-        lines.append("\(counted(diagnosis.staleUnmaps, "unmap call")) left entries behind.")
-      }
+    if diagnosis.hypotheses.isEmpty && diagnosis.disagreeing > 0 {
+      lines.append(
+        "\(diagnosis.disagreeing) of \(counted(diagnosis.calls, "recorded map call")) disagree with the tables, "
+          + "and no index shift at any level explains more of them than the right one. `iommu check` lists them.")
     }
-    return lines.joined(separator: "\n")
+    if diagnosis.staleUnmaps > 0 {
+      lines.append("\(counted(diagnosis.staleUnmaps, "unmap call")) left entries behind: `iommu check` lists them.")
+    }
+    return lines.map(printable).joined(separator: "\n")
   }
 }

@@ -39,7 +39,7 @@ import Testing
       """)
     #expect(
       text { try memory.bytes(at: GPA(0x1800), count: 0x4000) }
-        == "Cannot read guest-physical address 0x3000: outside the recorded pages, which holds 0x4000-0x5fff.")
+        == "Cannot read guest-physical address 0x3000: outside the recorded pages, which holds 0x1000-0x2fff.")
     var buffer = [UInt8](repeating: 0, count: 5 * 4096)
     let pages = (1...5).map { GPA(UInt64($0) << 12) }
     #expect(buffer.withUnsafeMutableBytes { memory.readPages(pages, into: $0) } == 2)

@@ -51,10 +51,10 @@ extension ProcessTests {
         .resolve()
       #expect(
         found.explanation
-          == "Memory is read from \(qemu.ramFile), which process \(process.pid) (qemu-system-ris) shares "
-          + "(ram 0x80000000-0x83ffffff). The rest is read from the process with process_vm_readv "
-          + "(rom 0x1000-0xffff, romd 0x20000000-0x21ffffff, romd 0x22000000-0x23ffffff). "
-          + "256 bytes at 4 places are the same as the debugger reads.")
+          == "\(qemu.ramFile), mapped, the RAM file of process \(process.pid) (qemu-system-ris): "
+          + "ram 0x80000000-0x83ffffff. By process_vm_readv: "
+          + "rom 0x1000-0xffff, romd 0x20000000-0x21ffffff, romd 0x22000000-0x23ffffff. "
+          + "Compared with the debugger's view: 256 bytes at 4 places.")
       #expect(found.source.residentPage(GPA(QEMU.blobStart)) != nil)
       #expect(try found.source.bytes(at: GPA(QEMU.blobStart), count: 4096) == Array(qemu.blob[..<4096]))
       #expect(try found.source.bytes(at: GPA(0x1000), count: 64) == (try qemu.stub.read(GPA(0x1000), 64)))
@@ -66,9 +66,9 @@ extension ProcessTests {
       let process = try QEMUProcess(behind: qemu.remote)
       let found = try GuestMemoryResolver(process: process, monitor: qemu.stub.monitor, debugger: nil).resolve()
       #expect(
-        found.explanation == "Memory is read from process \(process.pid) (qemu-system-ris) with process_vm_readv "
-          + "(rom 0x1000-0xffff, romd 0x20000000-0x21ffffff, romd 0x22000000-0x23ffffff, ram 0x80000000-0x83ffffff), "
-          + "because no shared file is behind it. Not compared with what the debugger reads.")
+        found.explanation == "process_vm_readv on process \(process.pid) (qemu-system-ris), for want of a shared file: "
+          + "rom 0x1000-0xffff, romd 0x20000000-0x21ffffff, romd 0x22000000-0x23ffffff, ram 0x80000000-0x83ffffff. "
+          + "Not compared with what the debugger reads.")
       #expect(found.source.residentPage(GPA(QEMU.blobStart)) == nil)
       #expect(try found.source.bytes(at: GPA(QEMU.blobStart), count: 4096) == Array(qemu.blob[..<4096]))
     }

@@ -20,17 +20,20 @@ import Testing
     return recording
   }
 
-  @Test(arguments: trueShifts, cpus) func theRootShiftIsSolved(shift: Int, cpu: PagingMode?) throws {
-    let diagnosis = recording(rootShift: shift).diagnosis(cpu: cpu)
-    if shift == 30 {
-      #expect(diagnosis.hypotheses.isEmpty && diagnosis.disagreeing == 0)
-      return
+  @Test(arguments: trueShifts) func theRootShiftIsSolved(shift: Int) throws {
+    let recording = recording(rootShift: shift)
+    for cpu in Self.cpus {
+      let diagnosis = recording.diagnosis(cpu: cpu)
+      if shift == 30 {
+        #expect(diagnosis.hypotheses.isEmpty && diagnosis.disagreeing == 0)
+        continue
+      }
+      let cause = try #require(diagnosis.hypotheses.first)
+      #expect(cause.level == 2 && cause.explainsAll && cause.expected == 30)
+      // Bits 30 to 37 are there: a shift that uses one of them stands alone; one beyond them is any of the rest.
+      #expect(cause.shifts.shifts == (shift < 38 ? [shift] : Array(38...63)))
+      #expect(cause.openQuestion?.contains("$satp") == (shift < 38 || cpu != nil ? nil : true) || cpu == .sv39)
     }
-    let cause = try #require(diagnosis.hypotheses.first)
-    #expect(cause.level == 2 && cause.explainsAll && cause.expected == 30)
-    #expect(cause.shifts.shifts.contains(shift))
-    // Bits 30 to 37 are there: a shift that uses one of them stands alone; one beyond them is any of the rest.
-    if shift < 38 { #expect(cause.shifts.shifts == [shift]) } else { #expect(cause.shifts.shifts == Array(38...63)) }
   }
 
   @Test(arguments: trueShifts) func bitsAboveTheTableTellAllShiftsApart(shift: Int) throws {
@@ -57,8 +60,8 @@ import Testing
     #expect(title(48, .sv48, wide: true) == "the root is indexed with shift 48; \(table)")
     #expect(title(31, .sv57) == "the root is indexed with shift 31; \(table)")
     #expect(title(35, .sv48) == "the root is indexed with shift 35; \(table)")
-    #expect(title(21, .sv57) == "the root is indexed with shift 21, PMD_SHIFT of the CPU's Sv57; \(table)")
-    #expect(title(12, .sv57) == "the root is indexed with shift 12, PAGE_SHIFT of the CPU's Sv57; \(table)")
+    #expect(title(21, .sv57) == "the root is indexed with shift 21, PMD_SHIFT; \(table)")
+    #expect(title(12, .sv57) == "the root is indexed with shift 12, PAGE_SHIFT; \(table)")
     #expect(title(48, nil) == "the root is indexed with a shift of 38 to 63; \(table)")
     #expect(title(30, .sv39) == nil)
   }
@@ -85,7 +88,7 @@ import Testing
         "P4D_SHIFT (39) would leave the same entries; PGDIR_SHIFT is the constant that indexes a root."
       ])
     #expect(wrong.openQuestion == nil)
-    #expect(wrong.effects == ["The device faults on 4 of 4 mapped pages: it looks for their entries elsewhere."])
+    #expect(wrong.effects == ["4 of 4 mapped pages are missing in the device's eyes: it faults on them."])
     #expect(
       wrong.remedy
         == "compute vpn2_idx with shift 30 (Sv39, level 2), whatever mode the CPU runs; the same in unmap and iova_to_phys.")
@@ -172,8 +175,7 @@ import Testing
     let cause = try #require(recording.diagnosis(cpu: .sv57).hypotheses.first)
     #expect(cause.level == 1 && cause.shifts.shifts.contains(30) && cause.explainsAll)
     #expect(driver.overwrites == 1536)
-    #expect(cause.effects.last?.hasPrefix(
-        "Map calls that lost entries to another IOVA while they were mapped: 1, 1536 entries in all.") == true)
+    #expect(cause.effects.last?.hasPrefix("1536 pages of 1 map call lost their entry") == true)
   }
 
   @Test func lateVerificationIsForgivenAndTold() throws {
@@ -191,8 +193,7 @@ import Testing
     #expect(cause.counterEvidence.last == "1 of 8 calls is not explained by it, the first is map #1 at 0x10000000.")
     #expect(
       cause.effects.last
-        == "Map calls that lost entries to another IOVA while they were mapped: 1, 1 entry in all. "
-        + "Addresses that differ only above bit 29 share one entry."
+        == "1 page of 1 map call lost its entry to another IOVA while mapped: addresses that differ only in bits which the wrong index leaves out share one entry."
     )
   }
 
@@ -223,7 +224,7 @@ import Testing
     var numbers = SeededNumbers(seed: seed)
     var (judged, named, harmless) = (0, 0, 0)
     var confusion: [String: Int] = [:]
-    for _ in 0..<100 {
+    for _ in 0..<70 {
       let level = Int.random(in: 0...2, using: &numbers)
       let shift = Int.random(in: 12...57, using: &numbers)
       guard shift != 12 + 9 * level else { continue }
@@ -234,8 +235,8 @@ import Testing
       // A device's allocator goes down from the top or up from somewhere; VFIO maps a guest's RAM.
       let isLow = Int.random(in: 0...9, using: &numbers) == 0
       var iova = UInt64.random(in: 1..<(isLow ? 1 << 8 : 1 << 20), using: &numbers) << 12
-      for _ in 0..<Int.random(in: 1...30, using: &numbers) {
-        let count = UInt64.random(in: 1...16, using: &numbers)
+      for _ in 0..<Int.random(in: 1...16, using: &numbers) {
+        let count = UInt64.random(in: 1...8, using: &numbers)
         switch Int.random(in: 0...3, using: &numbers) {
         case 0 where !isLow: iova = UInt64.random(in: 1..<1 << 20, using: &numbers) << 12
         case 1 where !isLow: iova = 0xffff_f000 - UInt64.random(in: 0..<1000, using: &numbers) << 12
@@ -260,7 +261,7 @@ import Testing
     }
     print("random mutations: seed \(seed), \(named) of \(judged) named, \(harmless) harmless")
     for (what, count) in confusion.sorted(by: { $0.key < $1.key }) { print("  \(count) x \(what)") }
-    #expect(judged > 50)
+    #expect(judged > 40)
     #expect(Double(named) >= 0.95 * Double(judged), "seed \(seed)")
   }
 }

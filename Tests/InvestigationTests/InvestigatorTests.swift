@@ -47,6 +47,7 @@ import Testing
     let investigator = Investigator(target: target, tenants: Scenario.tenants)
     investigator.memoryPreference = .remote
     try investigator.open(workspace.file("a.iommulens"))
+    investigator.watch(WatchRule(kinds: [.map, .unmap], stop: .never))
     return (target, investigator, target.driver.domain(of: Scenario.card))
   }
 
@@ -56,16 +57,12 @@ import Testing
 
   @Test func aCallIsVerifiedAtTheNextOne() throws {
     let (target, investigator, domain) = try session()
-    let everything = Investigator.Filter()
-    let first = try investigator.record(
-      "xt_iommu_map", arguments: arguments(domain, 0xffff_f000, 0x1_0617_2000), filter: everything)
-    #expect(first?.mismatch == nil && first?.call.number == 1)
-    #expect(investigator.pendingCall?.number == 1)
+    let first = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0xffff_f000, 0x1_0617_2000))
+    #expect(first.mismatch == nil && !first.stops && investigator.pendingCall?.number == 1)
     target.driver.map(domain, 0xffff_f000, to: 0x1_0617_2000)
-    let second = try investigator.record(
-      "xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0618_0000), filter: everything)
-    #expect(second?.mismatch?.call.number == 1)
-    #expect(second?.mismatch?.verification.verdict == .missing(level: 2))
+    let second = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0618_0000))
+    #expect(second.mismatch?.call.number == 1)
+    #expect(second.mismatch?.verification.verdict == .missing(level: 2))
     target.driver.map(domain, 0x1000, to: 0x1_0618_0000, prot: 7)
     investigator.targetRan()
     let last = try investigator.verifyPending()
@@ -73,44 +70,43 @@ import Testing
     #expect(try investigator.verifyPending() == nil)
   }
 
-  @Test func aMismatchWaitsForAHitWithinTheFilter() throws {
+  @Test func rulesFilterStopAndEnd() throws {
     let (target, investigator, domain) = try session()
-    let filter = Investigator.Filter(iovas: IOVA(0xf000_0000)...IOVA(0xffff_ffff))
-    func record(_ iova: UInt64) throws -> Investigator.Hit? {
+    investigator.dropRules(thatStop: false)
+    #expect(!investigator.isWatching)
+    let high = IOVA(0xf000_0000)...IOVA(0xffff_ffff)
+    investigator.watch(WatchRule(kinds: [.map], iovas: high, stop: .mismatch, limit: 1))
+    investigator.watch(WatchRule(kinds: [.unmap], iovas: high, requester: Scenario.card, stop: .always))
+    investigator.watch(WatchRule(kinds: [.map], requester: Scenario.passedThrough, stop: .always))
+    func map(_ iova: UInt64) throws -> Bool {
       defer { target.driver.map(domain, iova, to: 0x1_0617_2000) }
-      return try investigator.record("xt_iommu_map", arguments: arguments(domain, iova, 0x1_0617_2000), filter: filter)
+      return try investigator.hit("xt_iommu_map", arguments: arguments(domain, iova, 0x1_0617_2000)).stops
     }
-    #expect(try record(0xffff_f000)?.mismatch == nil)
-    // Outside the filter: not recorded, but it is the moment at which the call before it is looked at.
-    #expect(try record(0x1000) == nil)
+    #expect(try map(0xffff_f000) == false)
+    // Not of interest itself, but it is the moment at which the call before it is found wrong.
+    #expect(try map(0x1000) == true)
     #expect(investigator.pendingCall == nil)
-    #expect(try record(0xffff_e000)?.mismatch?.call.number == 1)
-    #expect(try record(0x2000) == nil)
-    #expect(try record(0xffff_d000)?.mismatch?.call.number == 2)
-    #expect(try investigator.requireStore().calls().map(\.number) == [1, 2, 3])
-  }
-
-  @Test func filtersTouchAndNameDevices() throws {
-    let (_, investigator, domain) = try session()
-    let recorded = investigator.describe(
-      try investigator.call("xt_iommu_map", arguments: arguments(domain, 0x8000, 0x1_0000_0000)))
-    func matches(_ range: ClosedRange<UInt64>?, _ requester: RequesterID? = nil) -> Bool {
-      Investigator.Filter(iovas: range.map { IOVA($0.lowerBound)...IOVA($0.upperBound) }, requester: requester)
-        .matches(recorded)
-    }
-    #expect(matches(nil) && matches(0...0x8000) && matches(0x8fff...0x9000))
-    #expect(!matches(0...0x7fff) && !matches(0x9000 ... .max))
-    #expect(matches(nil, Scenario.card) && !matches(nil, Scenario.passedThrough))
+    // The rule has stopped once, and records on.
+    #expect(try map(0xffff_e000) == false)
+    #expect(try map(0xffff_d000) == false)
+    #expect(
+      try investigator.hit("xt_iommu_unmap", arguments: [domain.pointer.rawValue, 0xffff_f000, 4096, 1, 0]).stops)
+    #expect(
+      try !investigator.hit("xt_iommu_unmap", arguments: [domain.pointer.rawValue, 0x1000, 4096, 1, 0]).stops)
+    #expect(try investigator.requireStore().calls().map(\.call.iova.rawValue) == [
+      0xffff_f000, 0xffff_e000, 0xffff_d000, 0xffff_f000,
+    ])
+    investigator.dropRules(thatStop: true)
+    #expect(investigator.rules.isEmpty)
   }
 
   @Test func whatIsAskedOfTheDebugger() throws {
     let (target, investigator, domain) = try session()
-    let everything = Investigator.Filter()
-    _ = try investigator.record("xt_iommu_map", arguments: arguments(domain, 0x1000, 0), filter: everything)
+    _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x1000, 0))
     target.driver.map(domain, 0x1000, to: 0)
     investigator.targetRan()
     target.forgetQuestions()
-    _ = try investigator.record("xt_iommu_map", arguments: arguments(domain, 0x2000, 0), filter: everything)
+    _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x2000, 0))
     // Symbols and offsets are asked for once. A stop costs the pages that it needs and the device's registers.
     #expect(target.questions.filter { $0.hasPrefix("parameters") || $0.contains("struct") || $0.contains("info") } == [])
     #expect(target.questions.filter { $0.hasPrefix("read virtual") } == [])
@@ -138,9 +134,8 @@ import Testing
       message { _ = try investigator.root(of: Scenario.passedThrough) }
         == "0000:00:02.0 is not translated: DTE not valid. `iommu devices` lists who is.")
     // A garbage domain is recorded without a root, and its verification is left out.
-    let hit = try investigator.record(
-      "xt_iommu_map", arguments: [0xdead_beef, 0x1000, 0, 4096, 1, 7, 0, 0], filter: Investigator.Filter())
-    #expect(hit?.call.root == nil && hit?.call.requester == nil)
+    let hit = try investigator.hit("xt_iommu_map", arguments: [0xdead_beef, 0x1000, 0, 4096, 1, 7, 0, 0])
+    #expect(!hit.stops && investigator.pendingCall?.root == nil && investigator.pendingCall?.requester == nil)
     #expect(try investigator.verifyPending() == nil)
     target.hasMonitor = false
     investigator.targetRan()
@@ -170,7 +165,7 @@ import Testing
     #expect(try investigator.table(TableSelector(domain: domain.pointer)).root == domain.root)
     let byHand = TableRoot(address: GPA(0x8100_0000), mode: .sv48)
     #expect(try investigator.table(TableSelector(root: byHand)).root == byHand)
-    _ = try investigator.record("xt_iommu_map", arguments: arguments(second, 0, 0), filter: Investigator.Filter())
+    _ = try investigator.hit("xt_iommu_map", arguments: arguments(second, 0, 0))
     #expect(try investigator.table(TableSelector()).root == second.root)
   }
 }

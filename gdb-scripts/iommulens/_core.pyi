@@ -1,7 +1,7 @@
 """What IOMMULens knows, for Python. Built from Sources/IOMMULensPython; see `make build`."""
 
 from collections.abc import Callable
-from typing import Literal, SupportsIndex, TypedDict, final
+from typing import Literal, Protocol, SupportsIndex, TypedDict, final
 
 version: str
 
@@ -129,3 +129,165 @@ class PageTable:
 
     def entries(self, table: SupportsIndex | None = None, level: SupportsIndex | None = None) -> list[Row]:
         """The valid entries of the table at address `table`, which is of `level`; of the root when neither is given."""
+
+class Function(TypedDict):
+    """A function of the driver to watch, with its parameters in the order of the calling convention."""
+
+    symbol: str
+    kind: Literal["map", "unmap"]
+    parameters: list[str]
+
+class Debugger(Protocol):
+    """What a session asks of the debugger that holds the guest. Each method answers or raises TargetError."""
+
+    def evaluate(self, expression: str) -> int: ...
+    def string(self, expression: str) -> str: ...
+    def parameters(self, function: str) -> list[str]: ...
+    def read_virtual(self, address: int, length: int) -> bytes: ...
+    def read_physical(self, address: int, length: int) -> bytes: ...
+    def connection(self) -> str | None: ...
+    def monitor(self, command: str) -> str: ...
+
+@final
+class Session:
+    """An investigation from inside a debugger.
+
+    `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
+    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None and
+    monitor(command) -> str; each raises TargetError with a full sentence when it cannot answer.
+    """
+
+    def __init__(self, debugger: Debugger) -> None: ...
+    def functions(self) -> list[Function]:
+        """The driver's map and unmap functions: symbol, kind, parameters."""
+
+    def status(self) -> str:
+        """What is known: driver, kernel, memory source, registers, investigation."""
+
+    def forget(self) -> None:
+        """Forgets what was found out about the target: other symbols, another guest."""
+
+    def target_ran(self) -> None:
+        """Forgets what changes while the guest runs."""
+
+    def prefer(self, memory: Literal["auto", "remote"] = "auto", qemu_pid: SupportsIndex = 0) -> None:
+        """Chooses where guest memory is read from."""
+
+    def open(self, path: str) -> str:
+        """Starts or resumes the investigation in a file; returns what it holds."""
+
+    def is_open(self) -> bool:
+        """Whether an investigation is open."""
+
+    def record_facts(self, debugger: str | None = None, source: str | None = None) -> None:
+        """Stores what is known of the kernel at a stop."""
+
+    def watch(
+        self,
+        kinds: list[str],
+        stop: Literal["never", "always", "mismatch"] = "never",
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        device: str | None = None,
+        limit: SupportsIndex | None = None,
+    ) -> None:
+        """Adds a rule: what hit() records and where it asks to stop.
+
+        `stop` is never, always or mismatch; calls of other kinds in the range are recorded too, because they undo what
+        these did.
+        """
+
+    def unwatch(self, stops: bool) -> int:
+        """Drops the rules that stop the guest, or those that only record."""
+
+    def is_watching(self) -> bool:
+        """Whether the driver's functions still have to be watched."""
+
+    def hit(self, function: str, arguments: list[SupportsIndex] | tuple[SupportsIndex, ...]) -> bool:
+        """Takes note of a call at its entry, after verifying the one before it; whether the guest should stop."""
+
+    def stopped(self, callers: list[str] | None = None) -> str:
+        """What the user should see when stopped at a recorded call: the call before it, if that went wrong, and this one."""
+
+    def returned(self) -> str | None:
+        """Verifies the last recorded call, which must have returned. Text when the user was shown its entry, else None."""
+
+    def pending(self) -> str | None:
+        """The function of the recorded call that has not been verified yet, or None."""
+
+    def args(
+        self, function: str, arguments: list[SupportsIndex] | tuple[SupportsIndex, ...], callers: list[str] = []
+    ) -> str:
+        """Decodes a call and the entries it should write."""
+
+    def predict(
+        self,
+        iova: SupportsIndex,
+        paddr: SupportsIndex,
+        size: SupportsIndex,
+        prot: SupportsIndex,
+        shift: SupportsIndex | None = None,
+        device: str | None = None,
+        domain: SupportsIndex | None = None,
+        root: SupportsIndex | None = None,
+        mode: Mode = "sv39",
+    ) -> str:
+        """The entries that the driver should write for a mapping, or would write with another root shift."""
+
+    def walk(
+        self,
+        iova: SupportsIndex,
+        device: str | None = None,
+        domain: SupportsIndex | None = None,
+        root: SupportsIndex | None = None,
+        mode: Mode = "sv39",
+        device_walk: bool = False,
+    ) -> str:
+        """Walks for `iova` by the specification and, with `device_walk`, as the device does."""
+
+    def translate(
+        self,
+        iova: SupportsIndex,
+        device: str | None = None,
+        domain: SupportsIndex | None = None,
+        root: SupportsIndex | None = None,
+        mode: Mode = "sv39",
+    ) -> int | None:
+        """Where the specification walk sends `iova`; None when it is not mapped."""
+
+    def dump(
+        self,
+        emit: Callable[[str], object],
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        flags: str | None = None,
+        raw: bool = False,
+        device: str | None = None,
+        domain: SupportsIndex | None = None,
+        root: SupportsIndex | None = None,
+        mode: Mode = "sv39",
+    ) -> None:
+        """Passes the tables' mappings, or with `raw` their entries, as pieces of text to emit(text)."""
+
+    def index(self, iova: SupportsIndex, level: SupportsIndex, mode: Mode = "sv39") -> int:
+        """The index of `iova` in its table at `level`."""
+
+    def devices(self) -> str:
+        """The requesters that the device table knows."""
+
+    def registers(self) -> str:
+        """The device's registers, decoded."""
+
+    def check(
+        self, first: SupportsIndex | None = None, last: SupportsIndex | None = None, limit: SupportsIndex = 20
+    ) -> str:
+        """Compares recorded calls, tables and device: at most `limit` ranges, worst first."""
+
+    def diagnose(self) -> str:
+        """The hypotheses that explain what disagrees, best first."""
+
+    def note(self, text: str) -> None:
+        """Writes a remark into the investigation."""
+
+    def markdown(self) -> str:
+        """The investigation as Markdown."""

@@ -10,7 +10,7 @@
  */
 #include "xuantie-iommu.h"
 
-bool xt_iommu_root_fixed;
+unsigned int xt_iommu_root_shift_option;
 
 /*
  * As the driver: the root index uses the CPU's PGDIR_SHIFT.  It is 30 only while the CPU runs

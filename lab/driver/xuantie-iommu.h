@@ -68,7 +68,6 @@
 #define XT_IOMMU_INDEX_BITS	9
 #define XT_IOMMU_INDEX_MASK	((1UL << XT_IOMMU_INDEX_BITS) - 1)
 #define XT_IOMMU_LEVEL1_SHIFT	21
-#define XT_IOMMU_SV39_ROOT_SHIFT	30
 
 /*
  * What the driver advertises: 4 KiB, 2 MiB and 1 GiB.  It writes 4 KiB leaves whatever size it
@@ -140,14 +139,15 @@ extern struct xt_iommu_device *xt_iommu;
 extern u32 rsid_split;
 
 /*
- * Set before the first domain is attached: true gives the root table the shift that Sv39 has,
- * false leaves the driver with the CPU's PGDIR_SHIFT, which is the bug.  One binary does both.
+ * The shift of the root index, set before the first domain is attached: 0 leaves the driver with
+ * the CPU's PGDIR_SHIFT, which is the bug; 30 is Sv39's; any other is another driver's mistake.
+ * One binary does all.
  */
-extern bool xt_iommu_root_fixed;
+extern unsigned int xt_iommu_root_shift_option;
 
 static inline unsigned int xt_iommu_root_shift(void)
 {
-	return xt_iommu_root_fixed ? XT_IOMMU_SV39_ROOT_SHIFT : PGDIR_SHIFT;
+	return xt_iommu_root_shift_option ? xt_iommu_root_shift_option : PGDIR_SHIFT;
 }
 
 static inline struct xt_iommu_domain *to_xt_iommu_domain(struct iommu_domain *domain)

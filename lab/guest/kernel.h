@@ -231,7 +231,7 @@ enum lab_cpu_mode {
 
 struct lab_options {
 	enum lab_cpu_mode cpu_mode;	/* satp.MODE */
-	bool root_fixed;		/* root-shift=30 */
+	unsigned int root_shift;	/* root-shift=12 to 63; 0 for pgdir */
 };
 
 struct lab_memory {

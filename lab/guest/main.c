@@ -163,7 +163,7 @@ static const char *cpu_mode_name(void)
 lab_frame void start_kernel(void)
 {
 	lab_drop_identity_map();
-	xt_iommu_root_fixed = lab_options.root_fixed;
+	xt_iommu_root_shift_option = lab_options.root_shift;
 	lab_print("iommulens guest: %s, root shift %u, %s signature\n", cpu_mode_name(),
 		  xt_iommu_root_shift(), SIGNATURE);
 

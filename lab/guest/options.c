@@ -11,7 +11,7 @@
 #define FDT_PROP	3U
 #define FDT_NOP		4U
 
-struct lab_options lab_options = { .cpu_mode = LAB_SV57, .root_fixed = false };
+struct lab_options lab_options = { .cpu_mode = LAB_SV57, .root_shift = 0 };
 struct lab_memory lab_memory;
 char boot_command_line[256];
 
@@ -44,15 +44,29 @@ static bool option_is(const char *text, const char *spelling)
 	return *text == '\0' || *text == ' ';
 }
 
+/* The value of "root-shift=12" to "root-shift=63"; 0 for anything else. */
+static unsigned int root_shift(const char *text)
+{
+	static const char name[] = "root-shift=";
+
+	if (!starts_with(text, name))
+		return 0;
+	text += sizeof(name) - 1;
+	if (text[0] < '1' || text[0] > '6' || text[1] < '0' || text[1] > '9' ||
+	    (text[2] != '\0' && text[2] != ' '))
+		return 0;
+	return (text[0] - '0') * 10 + (text[1] - '0');
+}
+
 static void parse_option(const char *text)
 {
 	char word[64];
 	unsigned int length;
 
 	if (option_is(text, "root-shift=pgdir")) {
-		lab_options.root_fixed = false;
-	} else if (option_is(text, "root-shift=30")) {
-		lab_options.root_fixed = true;
+		lab_options.root_shift = 0;
+	} else if (root_shift(text) >= 12 && root_shift(text) <= 63) {
+		lab_options.root_shift = root_shift(text);
 	} else if (option_is(text, "cpu=sv39")) {
 		lab_options.cpu_mode = LAB_SV39;
 	} else if (option_is(text, "cpu=sv48")) {
@@ -66,7 +80,7 @@ static void parse_option(const char *text)
 			word[length] = text[length];
 		}
 		word[length] = '\0';
-		lab_print("iommulens guest: unknown option '%s' (known: root-shift=pgdir|30 cpu=sv39|sv48|sv57); stopping\n",
+		lab_print("iommulens guest: unknown option '%s' (known: root-shift=pgdir|12...63 cpu=sv39|sv48|sv57); stopping\n",
 			  word);
 		lab_stop();
 	}

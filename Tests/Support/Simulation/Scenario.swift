@@ -24,6 +24,7 @@ public struct Scenario {
     investigator = Investigator(target: target, tenants: [XuanTie.self])
     investigator.memoryPreference = .remote
     try investigator.open(path)
+    investigator.watch(WatchRule(kinds: [.map, .unmap], stop: .never))
     try investigator.recordFacts(debugger: "GNU gdb 13.1", source: "drivers/iommu/xuantie-iommu.c:431")
     let ring = driver.domain(of: Self.card)
     let guest = driver.domain(of: Self.passedThrough)
@@ -66,9 +67,8 @@ public struct Scenario {
 
   private func record(_ function: String, _ arguments: [UInt64]) throws -> RecordedCall {
     investigator.targetRan()
-    guard let hit = try investigator.record(function, arguments: arguments, filter: Investigator.Filter()) else {
-      throw TargetError("\(function) was not recorded.")
-    }
-    return hit.call
+    _ = try investigator.hit(function, arguments: arguments)
+    guard let call = investigator.pendingCall else { throw TargetError("\(function) was not recorded.") }
+    return call
   }
 }

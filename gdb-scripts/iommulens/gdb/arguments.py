@@ -57,7 +57,10 @@ def iova_range(text):
     """`A-B` (both inclusive) or `A`; the minus must stand between two plain numbers."""
     head, minus, tail = text.partition("-")
     first = number(head, "IOVA")
-    return first, number(tail, "IOVA") if minus else first
+    last = number(tail, "IOVA") if minus else first
+    if last < first:
+        raise gdb.GdbError("The range %s ends before it starts." % text)
+    return first, last
 
 
 SELECTORS = ("device", "domain", "root", "mode")

@@ -5,7 +5,7 @@ import gdb
 from .. import _core
 from . import breakpoints, parameters
 from .arguments import SELECTORS, iova_range, number, parse, selector
-from .debugger import callers, registers
+from .debugger import Debugger, names_above, registers, require_guest
 from .state import ensure_open, record_facts, session, settle, write
 
 
@@ -88,52 +88,50 @@ class Open(Command):
 _FILTERS = "[-iova A[-B]] [-device BDF]"
 
 
-def _kinds(words, usage):
-    if not words:
-        return ["map", "unmap"] if "record" in usage else ["map"]
-    if words[0] not in ("map", "unmap"):
-        raise gdb.GdbError("'%s' is not map or unmap. Usage: %s" % (words[0], usage))
-    return [words[0]]
-
-
-def _limit(parsed):
-    if parsed.limit is None:
-        return None
-    limit = number(parsed.limit, "Limit")
-    if not 0 < limit < 1 << 31:
-        raise gdb.GdbError("-limit must be at least 1, not %s." % parsed.limit)
-    return limit
-
-
-def _filters(parsed):
+def _watch(usage, parsed, default_kinds, stop):
+    """Adds the rule that a `break` or `record` command line describes; returns the functions it is about."""
+    kinds = parsed.words or default_kinds
+    if kinds[0] not in ("map", "unmap"):
+        raise gdb.GdbError("'%s' is not map or unmap. Usage: %s" % (kinds[0], usage))
     first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
-    if first is not None and last < first:
-        raise gdb.GdbError("The range %s ends before it starts." % parsed.iova)
-    return {"first": first, "last": last, "device": parsed.device or parameters.value("device")}
+    limit = number(parsed.limit, "Limit") if parsed.limit else None
+    if limit is not None and not 0 < limit < 1 << 31:
+        raise gdb.GdbError("-limit must be at least 1, not %s." % parsed.limit)
+    session().functions()
+    require_guest()
+    session().watch(
+        kinds, stop, first=first, last=last, device=parsed.device or parameters.value("device"), limit=limit
+    )
+    ensure_open(parameters.value("file"))
+    symbols = breakpoints.install()
+    return ", ".join(symbols[kind] for kind in kinds if kind in symbols)
 
 
 class Break(Command):
     """Stop at the driver's map or unmap calls, decoded.
 
     Usage: iommu break [map|unmap] [-iova A[-B]] [-device BDF] [-when mismatch|always] [-limit N]
+           iommu break off
 
-    Every call that passes the filter is recorded. With `-when mismatch` the guest stops only
-    after a call whose entries are wrong: at the entry of the next one, because the tables
-    do not change in between. After a stop, `finish` shows what the call wrote."""
+    Stops at the entry of each call that passes the filter; `finish` then shows what the call
+    wrote. With `-when mismatch` the guest stops only after a call whose entries are wrong: at
+    the entry of the next one, because the tables do not change in between. Calls are recorded
+    as by `iommu record`, also after -limit stops."""
 
     name = "iommu break"
     repeats = False
 
     def run(self, argument):
-        usage = "iommu break [map|unmap] %s [-when mismatch|always] [-limit N]" % _FILTERS
+        usage = "iommu break [map|unmap] %s [-when mismatch|always] [-limit N] | iommu break off" % _FILTERS
         parsed = parse(usage, argument, values=("iova", "device", "when", "limit"), most=1)
+        if parsed.words == ["off"]:
+            _off(True, "No call stops the guest any more.", "No call stopped the guest.")
+            return
         when = parsed.when or "always"
         if when not in ("mismatch", "always"):
             raise gdb.GdbError("-when is mismatch or always, not '%s'." % when)
-        kinds = _kinds(parsed.words, usage)
-        options = breakpoints.Options(when=when, limit=_limit(parsed), **_filters(parsed))
-        ensure_open(parameters.value("file"))
-        write("Stops at %s." % ", ".join(breakpoints.install(kinds, options)))
+        symbols = _watch(usage, parsed, ["map"], when)
+        write("Stops %s %s." % ("at" if when == "always" else "after a wrong", symbols))
 
 
 class Record(Command):
@@ -142,8 +140,9 @@ class Record(Command):
     Usage: iommu record [map|unmap] [-iova A[-B]] [-device BDF] [-limit N]
            iommu record off
 
-    Each call is stored with its arguments; what it left in the tables is verified at the
-    next one."""
+    Each call is stored with its arguments; what it left in the tables is verified at the next
+    one. The word says which calls -limit counts; those of the other kind that touch the same
+    range are recorded too, because they undo what these did."""
 
     name = "iommu record"
     repeats = False
@@ -152,28 +151,33 @@ class Record(Command):
         usage = "iommu record [map|unmap] %s [-limit N] | iommu record off" % _FILTERS
         parsed = parse(usage, argument, values=("iova", "device", "limit"), most=1)
         if parsed.words == ["off"]:
-            settle()
-            count = breakpoints.remove()
-            write("Recording stopped." if count else "Nothing was being recorded.")
+            _off(False, "Recording stopped.", "Nothing was being recorded.")
             return
-        kinds = _kinds(parsed.words, usage)
-        options = breakpoints.Options(stops=False, limit=_limit(parsed), **_filters(parsed))
-        ensure_open(parameters.value("file"))
-        write("Records %s." % ", ".join(breakpoints.install(kinds, options)))
+        _watch(usage, parsed, ["map", "unmap"], "never")
+        write("Records %s." % ", ".join(function["symbol"] for function in session().functions()))
+
+
+def _off(stops, done, nothing):
+    settle()
+    write(done if session().unwatch(stops) else nothing)
+    breakpoints.remove_idle()
 
 
 def _call_in_frames():
     """The map or unmap call of the selected frame or the nearest one above it: function, arguments, caller names."""
     known = {function["symbol"]: function for function in session().functions()}
+    require_guest()
     try:
         frame = gdb.selected_frame()
     except gdb.error:
         raise gdb.GdbError("The guest is not stopped: there is no frame to read arguments from.") from None
-    while frame is not None:
-        function = known.get(frame.name())
-        if function is not None:
-            return function, _arguments(frame, function), _names_above(frame)
-        frame = frame.older()
+    # Up from the selected frame; from the newest one when the user has gone above the call.
+    for start in (frame, gdb.newest_frame()):
+        while start is not None:
+            function = known.get(start.name())
+            if function is not None:
+                return function, _arguments(start, function), names_above(start)
+            start = start.older()
     raise gdb.GdbError(
         "Not stopped in a map or unmap call: neither %s is on the stack. `iommu break map` stops in one."
         % " nor ".join(sorted(known))
@@ -197,15 +201,6 @@ def _arguments(frame, function):
             )
         values.append(int(value) & 0xFFFFFFFFFFFFFFFF)
     return values
-
-
-def _names_above(frame):
-    names = []
-    frame = frame.older()
-    while frame is not None and len(names) < 32:
-        names.append(frame.name() or "0x%x" % frame.pc())
-        frame = frame.older()
-    return names
 
 
 class Args(Command):
@@ -238,9 +233,7 @@ class Predict(Command):
             number(word, what) for word, what in zip(parsed.words, ("IOVA", "PADDR", "SIZE", "PROT"))
         ]
         shift = number(parsed.shift, "Shift") if parsed.shift else None
-        write(
-            session().predict(iova, paddr, size, prot, shift=shift, **selector(parsed, parameters.value("device")))
-        )
+        write(session().predict(iova, paddr, size, prot, shift=shift, **selector(parsed, parameters.value("device"))))
 
 
 class Walk(Command):
@@ -275,7 +268,9 @@ class Dump(Command):
     name = "iommu dump"
 
     def run(self, argument):
-        usage = "iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]"
+        usage = (
+            "iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]"
+        )
         parsed = parse(usage, argument, flags=("raw",), values=("iova", "flags", "o") + SELECTORS)
         first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
         chosen = selector(parsed, parameters.value("device"))
@@ -333,6 +328,8 @@ class Check(Command):
         record_facts()
         first, last = iova_range(parsed.words[0]) if parsed.words else (None, None)
         write(session().check(first, last, limit=1 << 31 if parsed.all else 20))
+        if Debugger().connection() is not None and not session().is_watching():
+            write("Recording is off: calls made since it ended are not known to this check.")
 
 
 class Diagnose(Command):
@@ -394,6 +391,20 @@ class Export(Command):
 def register():
     """Registers the prefix and its commands."""
     for command in (
-        Iommu, Status, Open, Break, Record, Args, Predict, Walk, Dump, Devices, Regs, Check, Diagnose, Note, Export
+        Iommu,
+        Status,
+        Open,
+        Break,
+        Record,
+        Args,
+        Predict,
+        Walk,
+        Dump,
+        Devices,
+        Regs,
+        Check,
+        Diagnose,
+        Note,
+        Export,
     ):
         command()

@@ -73,6 +73,21 @@ class Debugger:
             raise _core.TargetError("`monitor %s`: %s" % (command, _sentence(error))) from None
 
 
+def require_guest():
+    """An error that says what to do unless GDB is connected to a RISC-V guest."""
+    if Debugger().connection() is None:
+        raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
+    try:
+        name = gdb.selected_inferior().architecture().name()
+    except (AttributeError, gdb.error):
+        return
+    if not name.startswith("riscv:"):
+        raise gdb.GdbError(
+            "The target's architecture is %s, but the driver's calls follow the RISC-V calling convention: "
+            "use gdb-multiarch and load the kernel with `file vmlinux`." % name
+        )
+
+
 def function_source(symbol):
     """`drivers/iommu/xuantie-iommu.c:61` for a function; None without line information."""
     try:
@@ -82,15 +97,16 @@ def function_source(symbol):
     return "%s:%d" % (place.symtab.filename, place.line) if place.symtab else None
 
 
-def callers(limit=32):
-    """Names of the functions above the newest frame, innermost first."""
+def names_above(frame, limit=32):
+    """Names of the functions above `frame`, innermost first."""
     names = []
     try:
-        frame = gdb.newest_frame().older()
+        frame = frame.older()
         while frame is not None and len(names) < limit:
             names.append(frame.name() or "0x%x" % frame.pc())
             frame = frame.older()
     except gdb.error:
+        # A stack that cannot be unwound further has told what it could.
         pass
     return names
 

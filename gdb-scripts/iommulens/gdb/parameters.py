@@ -47,21 +47,37 @@ def register():
     _Prefix("set iommu", "Change what IOMMULens prefers.")
     _Prefix("show iommu", "Show what IOMMULens prefers.")
     _values["file"] = _Parameter(
-        "file", "Set the investigation file that is opened by default.", "Show the default investigation file.",
-        "It is used by `iommu open` without a name and by recording commands.", gdb.PARAM_STRING, DEFAULT_FILE,
+        "file",
+        "Set the investigation file that is opened by default.",
+        "Show the default investigation file.",
+        "It is used by `iommu open` without a name and by recording commands.",
+        gdb.PARAM_STRING,
+        DEFAULT_FILE,
     )
     _values["device"] = _Parameter(
-        "device", "Set the device that commands are about by default.", "Show the default device.",
-        "A PCI address, 0000:00:01.0; empty for none.", gdb.PARAM_STRING, "",
+        "device",
+        "Set the device that commands are about by default.",
+        "Show the default device.",
+        "A PCI address, 0000:00:01.0; empty for none.",
+        gdb.PARAM_STRING,
+        "",
     )
     _values["memory"] = _Parameter(
-        "memory", "Set where guest memory is read from.", "Show where guest memory is read from.",
+        "memory",
+        "Set where guest memory is read from.",
+        "Show where guest memory is read from.",
         "auto: the fastest source that works; remote: GDB's own connection, page by page.",
-        gdb.PARAM_ENUM, "auto", ["auto", "remote"],
+        gdb.PARAM_ENUM,
+        "auto",
+        ["auto", "remote"],
     )
     _values["qemu-pid"] = _Parameter(
-        "qemu-pid", "Set the process id of QEMU.", "Show the process id of QEMU.",
-        "0 finds the process behind GDB's connection.", gdb.PARAM_ZUINTEGER, 0,
+        "qemu-pid",
+        "Set the process id of QEMU.",
+        "Show the process id of QEMU.",
+        "0 finds the process behind GDB's connection.",
+        gdb.PARAM_ZUINTEGER,
+        0,
     )
     for name, kept in earlier.items():
         _values[name].value = kept

@@ -1,12 +1,9 @@
 """The session of this GDB, shared by commands, breakpoints and events, and what happens when the target changes."""
 
-import os
-import sys
-
 import gdb
 
 from .. import _core
-from .debugger import Debugger, callers, function_source
+from .debugger import Debugger, function_source, names_above
 
 DEFAULT_FILE = "investigation.iommulens"
 
@@ -48,7 +45,8 @@ def settle():
     if function is None:
         return
     try:
-        inside = [gdb.newest_frame().name()] + callers(16)
+        frame = gdb.newest_frame()
+        inside = [frame.name()] + names_above(frame, 16)
     except gdb.error:
         return
     if function not in inside:
@@ -63,11 +61,11 @@ def _on_stop(event):
         hits = [hit for hit in getattr(event, "breakpoints", []) if isinstance(hit, breakpoints.CallBreakpoint)]
         if hits:
             record_facts()
-            write(session().stopped(callers()))
+            write(session().stopped(names_above(gdb.newest_frame())))
         else:
             settle()
         breakpoints.report_problem()
-        breakpoints.remove_exhausted()
+        breakpoints.remove_idle()
     except _core.Error as error:
         write("iommu: %s" % error)
 
@@ -78,9 +76,6 @@ def _on_continue(_event):
 
 def _on_new_symbols(_event):
     session().forget()
-
-
-_handlers = {}
 
 
 def connect_events():

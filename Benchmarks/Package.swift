@@ -1,0 +1,13 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// A package of its own, so that nobody who only uses IOMMULens builds a benchmark.
+let package = Package(
+  name: "Benchmarks",
+  dependencies: [.package(name: "IOMMULens", path: "..")],
+  targets: [
+    .executableTarget(
+      name: "benchmarks", dependencies: [.product(name: "PageTables", package: "IOMMULens")],
+      swiftSettings: [.swiftLanguageMode(.v6)])
+  ]
+)

@@ -1,0 +1,201 @@
+import Foundation
+import Investigation
+import PageTables
+import Simulation
+import Testing
+
+/// The command line as a process of its own.
+@Suite struct CommandLineTests {
+  let workspace: Workspace
+  /// The page of the first domain's root table, and an image of the guest's RAM.
+  let root: GPA
+
+  /// Recorded once: the files by name, and the root.
+  private static let recorded = Result {
+    let workspace = try Workspace()
+    var files: [String: [UInt8]] = [:]
+    var root = GPA(0)
+    // The last connection to a file writes the log into it when it closes.
+    do {
+      let scenario = try Scenario(rootShift: 48, path: workspace.file("wrong.iommulens"))
+      files["ram"] = scenario.driver.memory.image()
+      root = scenario.driver.domains[0].root.address
+    }
+    do { _ = try Scenario(rootShift: 30, path: workspace.file("fixed.iommulens")) }
+    for name in ["wrong.iommulens", "fixed.iommulens"] {
+      files[name] = [UInt8](try Data(contentsOf: URL(fileURLWithPath: workspace.file(name))))
+    }
+    return (files, root)
+  }
+
+  init() throws {
+    workspace = try Workspace()
+    let (files, root) = try Self.recorded.get()
+    self.root = root
+    for (name, bytes) in files { _ = try workspace.write(name, bytes) }
+  }
+
+  private func run(_ arguments: String...) throws -> (output: String, errors: String, status: Int32) {
+    try Program("iommulens", arguments, folder: workspace.path).finish()
+  }
+
+  /// Output alone: the command succeeds and says nothing else.
+  private func output(_ arguments: String...) throws -> String {
+    let end = try Program("iommulens", arguments, folder: workspace.path).finish()
+    #expect(end.status == 0 && end.errors == "", "\(end.errors)")
+    return end.output
+  }
+
+  @Test func show() throws {
+    let text = try output("show", "wrong.iommulens")
+    #expect(
+      text.hasPrefix(
+        """
+        Investigation wrong.iommulens: 6 maps, 1 unmap, 1 note.
+        map #1   0000:00:01.0 (rsid 8)   xt_iommu_map <- e1000_alloc_ring_dma
+          iova   0xfffff000 (4294963200)   1 x 4 KiB   ->  0x106172000   READ|WRITE|CACHE   GFP_KERNEL|__GFP_ZERO (0xdc0)
+        map #2
+        """))
+    #expect(text.split(separator: "\n").count == 15)
+  }
+
+  @Test func check() throws {
+    let text = try output("check", "wrong.iommulens")
+    #expect(text.hasPrefix("0x10000000-0x10003fff  -> 0x120000000  map #5  overwritten by map #6: leads to 0x130000000; "))
+    #expect(text.hasSuffix("\n12 of 13 pages disagree: 4 overwritten, 8 missing.\n"))
+    #expect(try output("check", "--all", "wrong.iommulens") == text)
+    #expect(try output("check", "fixed.iommulens") == "All 13 pages agree: 12 mapped, 1 unmapped.\n")
+  }
+
+  @Test func diagnose() throws {
+    #expect(
+      try output("diagnose", "wrong.iommulens").hasPrefix(
+        "1. the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; this table is Sv39: 30   (6 of 6 calls)\n"))
+    #expect(
+      try output("diagnose", "fixed.iommulens")
+        == "No cause to name: all 6 recorded map calls left the tables as they should.\n")
+  }
+
+  @Test func export() throws {
+    for (file, golden) in [("wrong", "pgdir-shift"), ("fixed", "fixed")] {
+      #expect(try output("export", "\(file).iommulens", "out.md") == "")
+      let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .appendingPathComponent("Fixtures/reports/\(golden).md")
+      #expect(
+        try String(contentsOfFile: workspace.file("out.md"), encoding: .utf8)
+          == String(contentsOf: fixtures, encoding: .utf8))
+    }
+    let other = try run("export", "wrong.iommulens", "out.pdf")
+    #expect(other.errors.hasPrefix("Error: out.pdf: only .md can be written.\n") && other.status == 64)
+    let nowhere = try run("export", "wrong.iommulens", "no/out.md")
+    #expect(nowhere.status == 1 && nowhere.errors.hasPrefix("Error: "))
+  }
+
+  @Test func readingLeavesNoTrace() throws {
+    let before = try Data(contentsOf: URL(fileURLWithPath: workspace.file("wrong.iommulens")))
+    for command in ["show", "check", "diagnose"] { _ = try output(command, "wrong.iommulens") }
+    #expect(try Data(contentsOf: URL(fileURLWithPath: workspace.file("wrong.iommulens"))) == before)
+  }
+
+  @Test func walk() throws {
+    let expected = """
+      walk 0xfffff000   Sv39 root \(root)
+        level 2 [  3]  \(root + 24) = 0x0  not valid
+        not mapped: the entry at level 2 is not valid
+
+      """
+    for source in [["--ram", "ram@0x80000000"], ["--investigation", "wrong.iommulens"]] {
+      for iova in ["0xfffff000", "4294963200", "0XFFFFF000"] {
+        let end = try Program("iommulens", ["walk", iova, "--root", "\(root)"] + source, folder: workspace.path).finish()
+        #expect(end.output == expected && end.errors == "" && end.status == 0)
+      }
+    }
+    #expect(
+      try output("walk", "0x3ffff000", "--root", "\(root)", "--mode", "SV39", "--ram", "ram@2147483648")
+        .hasSuffix("\n  maps to 0x106172000 (4 KiB leaf, V R W)\n"))
+    #expect(
+      try output("walk", "0", "--root", "0x1000", "--ram", "ram@0x80000000")
+        .hasSuffix("Cannot read guest-physical address 0x1000: not in ram.\n"))
+  }
+
+  @Test func dump() throws {
+    let expected = """
+      0x3fffc000-0x3fffdfff -> 0x106180000  8 KiB  V R W
+      0x3fffe000-0x3fffefff -> 0x106173000  4 KiB  V R W
+      0x3ffff000-0x3fffffff -> 0x106172000  4 KiB  V R W
+
+      """
+    let source = ["--root", "\(root)", "--ram", "ram@0x80000000"]
+    func dump(_ arguments: String...) throws -> (output: String, errors: String, status: Int32) {
+      try Program("iommulens", ["dump"] + source + arguments, folder: workspace.path).finish()
+    }
+    #expect(try dump().output == expected)
+    #expect(try dump("--flags", "rw").output == expected)
+    #expect(try dump("--flags", "x").output == "Nothing is mapped.\n")
+    #expect(
+      try dump("--iova", "0x3ffff000-0x3ffff000").output == "0x3ffff000-0x3ffff000 -> 0x106172000  1 bytes  V R W\n")
+    #expect(try dump("--raw").output.split(separator: "\n").count == 6)
+    for (arguments, message) in [
+      (["--iova", "2-1"], "The range 2-1 ends before it starts."),
+      (["--iova", "5-"], "'' is not an address: write 4294963200 or 0xfffff000."),
+      (["--iova=-"], "'' is not an address: write 4294963200 or 0xfffff000."),
+      (["--iova=-5"], "'' is not an address: write 4294963200 or 0xfffff000."),
+      (["--flags", "rq"], "'rq' has a letter that is no PTE flag; use those of VRWXUGAD."),
+    ] {
+      let end = try Program("iommulens", ["dump"] + source + arguments, folder: workspace.path).finish()
+      #expect(end.errors.hasPrefix("Error: \(message)\n") && end.status == 64 && end.output == "", "\(end.errors)")
+    }
+  }
+
+  @Test func whatIsWrongIsSaid() throws {
+    let ram = "ram@0x80000000"
+    _ = try workspace.write("text", Array("Not an investigation at all.".utf8))
+    let usage: [([String], String)] = [
+      (["walk", "0xzz", "--root", "0", "--ram", ram], "'0xzz' is not an address: write 4294963200 or 0xfffff000."),
+      (["walk", "0x", "--root", "0", "--ram", ram], "'0x' is not an address: write 4294963200 or 0xfffff000."),
+      (["walk", "+1", "--root", "0", "--ram", ram], "'+1' is not an address: write 4294963200 or 0xfffff000."),
+      (["walk", "0x10000000000000000", "--root", "0", "--ram", ram],
+        "'0x10000000000000000' is not an address: write 4294963200 or 0xfffff000."),
+      (["walk", "0", "--root", "0", "--mode", "sv64", "--ram", ram],
+        "'sv64' is not a mode: sv32, sv39, sv48, sv57, sv39x4, sv48x4, sv57x4."),
+      (["walk", "0", "--root", "0"], "Name one of --ram, --core and --investigation."),
+      (["walk", "0", "--root", "0", "--ram", ram, "--core", "x"], "Name one of --ram, --core and --investigation."),
+      (["walk", "0", "--root", "0", "--ram", "ram"], "--ram needs the file's address: FILE@0x80000000."),
+      (["walk", "0", "--ram", ram], "Missing expected argument '--root <root>'"),
+      (["show"], "Missing expected argument '<file>'"), (["unknown"], "Unexpected argument 'unknown'"),
+    ]
+    for (arguments, message) in usage {
+      let end = try Program("iommulens", arguments, folder: workspace.path).finish()
+      #expect(end.errors.hasPrefix("Error: \(message)\n") && end.status == 64 && end.output == "", "\(end.errors)")
+    }
+    let failures: [([String], String)] = [
+      (["show", "none.iommulens"], "none.iommulens does not exist."),
+      (["check", "none.iommulens"], "none.iommulens does not exist."),
+      (["walk", "0", "--root", "0", "--investigation", "none.iommulens"], "none.iommulens does not exist."),
+      (["diagnose", "text"], "text is not an investigation file; it was left as it is. Choose another name."),
+      (["export", "text", "a.md"], "text is not an investigation file; it was left as it is. Choose another name."),
+      (["show", "."], ". is a directory, not an investigation file."),
+    ]
+    for (arguments, message) in failures {
+      let end = try Program("iommulens", arguments, folder: workspace.path).finish()
+      #expect(end.errors == "Error: \(message)\n" && end.status == 1 && end.output == "", "\(end.errors) \(end.status)")
+    }
+    for name in ["none.iommulens", "a.md"] { #expect(!FileManager.default.fileExists(atPath: workspace.file(name))) }
+    let missing = try run("walk", "0", "--root", "0", "--ram", "none@0")
+    #expect(missing.status == 1 && missing.errors.hasPrefix("Error: ") && missing.errors.contains("none"))
+    let core = try run("walk", "0", "--root", "0", "--core", "ram")
+    #expect(core.status == 1 && core.errors.hasPrefix("Error: "))
+    // An empty file becomes an investigation, which knows nothing yet.
+    _ = try workspace.write("empty.iommulens", [])
+    #expect(try output("show", "empty.iommulens") == "Investigation empty.iommulens: new.\n")
+    let empty = try run("check", "empty.iommulens")
+    #expect(empty.errors == "Error: empty.iommulens names no driver yet: nothing was recorded in it.\n")
+    #expect(empty.status == 1)
+  }
+
+  @Test func helpAndVersion() throws {
+    #expect(try output("--version") == "0.1.0\n")
+    let help = try output("--help")
+    for command in ["show", "check", "diagnose", "export", "walk", "dump"] { #expect(help.contains("\n  \(command) ")) }
+  }
+}
