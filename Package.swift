@@ -52,7 +52,9 @@ let package = Package(
       name: "store-writer", dependencies: ["Investigation"], path: "Tests/Support/StoreWriter", swiftSettings: strict),
     .testTarget(
       name: "InvestigationTests",
-      dependencies: ["Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift")],
+      dependencies: [
+        "Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift"),
+      ],
       swiftSettings: strict),
     .testTarget(name: "ReportsTests", dependencies: ["Reports", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),

@@ -58,7 +58,9 @@ public final class InvestigationStore {
       if access(folder, F_OK) != 0 { throw InvestigationError("\(path) cannot be made: there is no folder \(folder).") }
       return
     }
-    if status.st_mode & S_IFMT == S_IFDIR { throw InvestigationError("\(path) is a directory, not an investigation file.") }
+    if status.st_mode & S_IFMT == S_IFDIR {
+      throw InvestigationError("\(path) is a directory, not an investigation file.")
+    }
     if status.st_mode & S_IFMT != S_IFREG { throw InvestigationError("\(path) is a device or a pipe, not a file.") }
     guard let file = FileHandle(forReadingAtPath: path) else {
       throw InvestigationError("\(path) cannot be read: check its permissions.")
@@ -90,7 +92,8 @@ public final class InvestigationStore {
         }
         return
       } catch let error as DatabaseError
-      where error.resultCode == .SQLITE_BUSY && start.duration(to: .now) < .seconds(patience) {
+        where error.resultCode == .SQLITE_BUSY && start.duration(to: .now) < .seconds(patience)
+      {
         usleep(5000)
       }
     }
@@ -300,7 +303,9 @@ public final class InvestigationStore {
         let iova: Int64? = try row.optional("iova")
         let text: String = try row.value("shifts")
         let shifts = try text.split(separator: ",").map { word in
-          guard let bits = UInt64(word, radix: 16) else { throw Damage(what: "a verification has the shifts '\(text)'") }
+          guard let bits = UInt64(word, radix: 16) else {
+            throw Damage(what: "a verification has the shifts '\(text)'")
+          }
           return ShiftSet(rawValue: bits)
         }
         found[EventID(rawValue: try row.value("call"))] = Verification(
@@ -405,7 +410,7 @@ public final class InvestigationStore {
           SELECT address, bytes FROM snapshot_page JOIN page ON page.id = snapshot_page.page
           WHERE snapshot = (SELECT max(event) FROM snapshot)
           """)
-      while let row = try rows.next() { 
+      while let row = try rows.next() {
         pages[GPA(unsigned(try row.value("address")))] = [UInt8](try row.value("bytes") as Data)
       }
       return pages

@@ -40,7 +40,8 @@ public struct MarkdownReport {
       if let question = cause.openQuestion { lines.append("- Open: \(prose(question))") }
       for (position, other) in diagnosis.hypotheses.dropFirst().enumerated() {
         lines.append(
-          "- Explanation \(position + 2): \(prose(other.title)) (\(other.explained) of \(counted(other.calls, "call"))).")
+          "- Explanation \(position + 2): \(prose(other.title)) (\(other.explained) of \(counted(other.calls, "call")))."
+        )
       }
     } else if diagnosis.calls == 0 {
       lines.append("No map call was recorded and verified, so nothing can be concluded.")
@@ -110,7 +111,8 @@ public struct MarkdownReport {
     var text = table(
       ["argument", "value"], rows, title: "## Evidence: \(recorded.title), \(code(call.function))")
     if !recorded.callers.isEmpty {
-      text += "\n\nCalled by " + recorded.callers.prefix(40).map(code).filter { !$0.isEmpty }.joined(separator: " ← ") + "."
+      text +=
+        "\n\nCalled by " + recorded.callers.prefix(40).map(code).filter { !$0.isEmpty }.joined(separator: " ← ") + "."
     }
     guard let root = recorded.root else { return text }
     let geometry = root.mode.geometry

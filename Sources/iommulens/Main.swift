@@ -111,7 +111,9 @@ struct TableSource: ParsableArguments {
 func number(_ text: String) throws -> UInt64 {
   let isHexadecimal = text.lowercased().hasPrefix("0x")
   let digits = isHexadecimal ? text.dropFirst(2) : text[...]
-  guard digits.allSatisfy(\.isHexDigit), let value = UInt64(digits, radix: isHexadecimal ? 16 : 10) else { throw ValidationError("'\(text)' is not an address: write 4294963200 or 0xfffff000.") }
+  guard digits.allSatisfy(\.isHexDigit), let value = UInt64(digits, radix: isHexadecimal ? 16 : 10) else {
+    throw ValidationError("'\(text)' is not an address: write 4294963200 or 0xfffff000.")
+  }
   return value
 }
 

@@ -61,7 +61,8 @@ import Testing
 
   @Test func check() throws {
     let text = try output("check", "wrong.iommulens")
-    #expect(text.hasPrefix("0x10000000-0x10003fff  -> 0x120000000  map #5  overwritten by map #6: leads to 0x130000000; "))
+    #expect(
+      text.hasPrefix("0x10000000-0x10003fff  -> 0x120000000  map #5  overwritten by map #6: leads to 0x130000000; "))
     #expect(text.hasSuffix("\n12 of 13 pages disagree: 4 overwritten, 8 missing.\n"))
     #expect(try output("check", "--all", "wrong.iommulens") == text)
     #expect(try output("check", "fixed.iommulens") == "All 13 pages agree: 12 mapped, 1 unmapped.\n")
@@ -70,7 +71,8 @@ import Testing
   @Test func diagnose() throws {
     #expect(
       try output("diagnose", "wrong.iommulens").hasPrefix(
-        "1. the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; this table is Sv39: 30   (6 of 6 calls)\n"))
+        "1. the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; this table is Sv39: 30   (6 of 6 calls)\n"
+      ))
     #expect(
       try output("diagnose", "fixed.iommulens")
         == "No cause to name: all 6 recorded map calls left the tables as they should.\n")
@@ -106,16 +108,18 @@ import Testing
       """
     for source in [["--ram", "ram@0x80000000"], ["--investigation", "wrong.iommulens"]] {
       for iova in ["0xfffff000", "4294963200", "0XFFFFF000"] {
-        let end = try Program("iommulens", ["walk", iova, "--root", "\(root)"] + source, folder: workspace.path).finish()
+        let end = try Program("iommulens", ["walk", iova, "--root", "\(root)"] + source, folder: workspace.path)
+          .finish()
         #expect(end.output == expected && end.errors == "" && end.status == 0)
       }
     }
     #expect(
       try output("walk", "0x3ffff000", "--root", "\(root)", "--mode", "SV39", "--ram", "ram@2147483648")
         .hasSuffix("\n  maps to 0x106172000 (4 KiB leaf, V R W)\n"))
+    let ramEnd = hex(0x8000_0000 + UInt64(try Self.recorded.get().0["ram"]?.count ?? 0) - 1)
     #expect(
       try output("walk", "0", "--root", "0x1000", "--ram", "ram@0x80000000")
-        .hasSuffix("Cannot read guest-physical address 0x1000: not in ram.\n"))
+        .hasSuffix("Cannot read guest-physical address 0x1000: outside ram, which holds 0x80000000-\(ramEnd).\n"))
   }
 
   @Test func dump() throws {
@@ -154,10 +158,14 @@ import Testing
       (["walk", "0xzz", "--root", "0", "--ram", ram], "'0xzz' is not an address: write 4294963200 or 0xfffff000."),
       (["walk", "0x", "--root", "0", "--ram", ram], "'0x' is not an address: write 4294963200 or 0xfffff000."),
       (["walk", "+1", "--root", "0", "--ram", ram], "'+1' is not an address: write 4294963200 or 0xfffff000."),
-      (["walk", "0x10000000000000000", "--root", "0", "--ram", ram],
-        "'0x10000000000000000' is not an address: write 4294963200 or 0xfffff000."),
-      (["walk", "0", "--root", "0", "--mode", "sv64", "--ram", ram],
-        "'sv64' is not a mode: sv32, sv39, sv48, sv57, sv39x4, sv48x4, sv57x4."),
+      (
+        ["walk", "0x10000000000000000", "--root", "0", "--ram", ram],
+        "'0x10000000000000000' is not an address: write 4294963200 or 0xfffff000."
+      ),
+      (
+        ["walk", "0", "--root", "0", "--mode", "sv64", "--ram", ram],
+        "'sv64' is not a mode: sv32, sv39, sv48, sv57, sv39x4, sv48x4, sv57x4."
+      ),
       (["walk", "0", "--root", "0"], "Name one of --ram, --core and --investigation."),
       (["walk", "0", "--root", "0", "--ram", ram, "--core", "x"], "Name one of --ram, --core and --investigation."),
       (["walk", "0", "--root", "0", "--ram", "ram"], "--ram needs the file's address: FILE@0x80000000."),

@@ -40,7 +40,9 @@ import Testing
     let diagnosis = recording(rootShift: shift, wide: true).diagnosis(cpu: .sv57)
     // An Sv39 walk refuses such addresses, so even the right shift leaves disagreements, and then no hypothesis.
     #expect(diagnosis.disagreeing > 0)
-    if shift == 30 { #expect(diagnosis.hypotheses.isEmpty) } else {
+    if shift == 30 {
+      #expect(diagnosis.hypotheses.isEmpty)
+    } else {
       #expect(diagnosis.hypotheses.first?.shifts.shifts == [shift])
     }
   }
@@ -55,7 +57,8 @@ import Testing
     // Nothing below bit 39 tells 39 from 48: the constant that indexes a root is taken.
     #expect(title(39, .sv57) == "the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; \(table)")
     #expect(title(39, .sv57, wide: true) == "the root is indexed with shift 39, P4D_SHIFT of the CPU's Sv57; \(table)")
-    #expect(title(48, .sv57, wide: true) == "the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; \(table)")
+    #expect(
+      title(48, .sv57, wide: true) == "the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; \(table)")
     // 48 is no constant of an Sv48 kernel.
     #expect(title(48, .sv48, wide: true) == "the root is indexed with shift 48; \(table)")
     #expect(title(31, .sv57) == "the root is indexed with shift 31; \(table)")
@@ -91,7 +94,8 @@ import Testing
     #expect(wrong.effects == ["4 of 4 mapped pages are missing in the device's eyes: it faults on them."])
     #expect(
       wrong.remedy
-        == "compute vpn2_idx with shift 30 (Sv39, level 2), whatever mode the CPU runs; the same in unmap and iova_to_phys.")
+        == "compute vpn2_idx with shift 30 (Sv39, level 2), whatever mode the CPU runs; the same in unmap and iova_to_phys."
+    )
   }
 
   @Test func oneCallLeavesSeveralShifts() throws {
@@ -105,7 +109,8 @@ import Testing
     #expect(unknown.shifts.description == "32 to 63")
     #expect(
       unknown.openQuestion
-        == "PGDIR_SHIFT is 30 under Sv39, 39 under Sv48 and 48 under Sv57: `p/x $satp` at a stop in the kernel tells which.")
+        == "PGDIR_SHIFT is 30 under Sv39, 39 under Sv48 and 48 under Sv57: `p/x $satp` at a stop in the kernel tells which."
+    )
     #expect(unknown.evidence.last == "Shifts 32 to 63 fit equally: no recorded IOVA has a bit that tells them apart.")
     // Under Sv39 no constant fits: then only more calls help.
     let unnamed = try diagnosis(48, cpu: .sv39, iova: 0xffff_f000)
@@ -185,7 +190,9 @@ import Testing
     // The second call takes the first one's entry before it is looked at.
     recording.map(domain, 0x1000_0000, to: 0x1_0000_0000)
     recording.map(domain, 0x5000_0000, to: 0x2_0000_0000)
-    for page in 0..<6 { recording.map(domain, 0xffff_f000 - UInt64(page) << 12, to: 0x3_0000_0000 + UInt64(page) << 12) }
+    for page in 0..<6 {
+      recording.map(domain, 0xffff_f000 - UInt64(page) << 12, to: 0x3_0000_0000 + UInt64(page) << 12)
+    }
     recording.verifyAll()
     let diagnosis = recording.diagnosis(cpu: .sv57)
     let cause = try #require(diagnosis.hypotheses.first)

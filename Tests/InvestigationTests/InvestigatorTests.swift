@@ -12,9 +12,10 @@ import Testing
   @Test func theScenarioEndsInItsCause() throws {
     let scenario = try Scenario(rootShift: 48, path: workspace.file("a.iommulens"))
     let findings = try scenario.investigator.findings(reason: "test")
-    #expect(findings.calls.map { "\($0.call.isMap ? "map" : "unmap") \($0.number)" } == [
-      "map 1", "map 2", "map 3", "map 4", "unmap 1", "map 5", "map 6",
-    ])
+    #expect(
+      findings.calls.map { "\($0.call.isMap ? "map" : "unmap") \($0.number)" } == [
+        "map 1", "map 2", "map 3", "map 4", "unmap 1", "map 5", "map 6",
+      ])
     #expect(findings.calls.allSatisfy { $0.root != nil && $0.requester != nil })
     #expect(findings.calls.map { $0.requester == Scenario.card } == [true, true, true, true, true, false, false])
     #expect(findings.verifications.count == 7)
@@ -93,9 +94,10 @@ import Testing
       try investigator.hit("xt_iommu_unmap", arguments: [domain.pointer.rawValue, 0xffff_f000, 4096, 1, 0]).stops)
     #expect(
       try !investigator.hit("xt_iommu_unmap", arguments: [domain.pointer.rawValue, 0x1000, 4096, 1, 0]).stops)
-    #expect(try investigator.requireStore().calls().map(\.call.iova.rawValue) == [
-      0xffff_f000, 0xffff_e000, 0xffff_d000, 0xffff_f000,
-    ])
+    #expect(
+      try investigator.requireStore().calls().map(\.call.iova.rawValue) == [
+        0xffff_f000, 0xffff_e000, 0xffff_d000, 0xffff_f000,
+      ])
     investigator.dropRules(thatStop: true)
     #expect(investigator.rules.isEmpty)
   }
@@ -108,7 +110,8 @@ import Testing
     target.forgetQuestions()
     _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x2000, 0))
     // Symbols and offsets are asked for once. A stop costs the pages that it needs and the device's registers.
-    #expect(target.questions.filter { $0.hasPrefix("parameters") || $0.contains("struct") || $0.contains("info") } == [])
+    #expect(
+      target.questions.filter { $0.hasPrefix("parameters") || $0.contains("struct") || $0.contains("info") } == [])
     #expect(target.questions.filter { $0.hasPrefix("read virtual") } == [])
     let pages = target.questions.filter { $0.hasPrefix("read physical") }
     #expect(Set(pages).count == pages.count, "\(pages)")
@@ -140,8 +143,10 @@ import Testing
     target.hasMonitor = false
     investigator.targetRan()
     #expect(message { _ = try investigator.registers() } != "no error")
-    #expect(investigator.describe(
-      try investigator.call("xt_iommu_map", arguments: arguments(domain, 0x1000, 0))).requester == nil)
+    #expect(
+      investigator.describe(
+        try investigator.call("xt_iommu_map", arguments: arguments(domain, 0x1000, 0))
+      ).requester == nil)
     #expect(try investigator.findings(reason: "test").registers == nil)
     let closed = Investigator(target: target, tenants: Scenario.tenants)
     #expect(

@@ -68,7 +68,8 @@ import Testing
     #expect(before.live.count == 2)
     recording.record(
       DriverCall(
-        function: "xt_iommu_unmap", operation: .unmap, domain: domain.pointer, iova: IOVA(0x8000), length: length), domain)
+        function: "xt_iommu_unmap", operation: .unmap, domain: domain.pointer, iova: IOVA(0x8000), length: length),
+      domain)
     let after = recording.replay()
     // What lies behind 0x8000 within the length, which may wrap, is gone, and only that.
     let kept = [UInt64(0x1000), 0xffff_ffff_ffff_f000].filter { $0 &- 0x8000 >= length }

@@ -29,7 +29,8 @@ struct Shown {
 
   func translation(_ call: RecordedCall, _ access: Access = .read) throws -> DeviceTranslation {
     findings.profile.device.translate(
-      call.call.iova, access: access, requester: try #require(call.requester), registers: try #require(findings.registers),
+      call.call.iova, access: access, requester: try #require(call.requester),
+      registers: try #require(findings.registers),
       memory: findings.memory)
   }
 
@@ -42,8 +43,8 @@ struct Shown {
   func prediction(_ call: RecordedCall) throws -> String {
     let root = try #require(call.root)
     return try Terminal.prediction(
-      call.call, runs: findings.profile.leaves(of: call.call, mode: root.mode), geometry: root.mode.geometry, root: root,
+      call.call, runs: findings.profile.leaves(of: call.call, mode: root.mode), geometry: root.mode.geometry,
+      root: root,
       memory: findings.memory)
   }
 }
-

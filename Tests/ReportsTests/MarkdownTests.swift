@@ -48,7 +48,8 @@ import Testing
       "a | b": "a \\| b", "a \\| b": "a \\\\\\| b", "# head": "\\# head", "> quote": "\\> quote", "- item": "\\- item",
       "+ item": "\\+ item", "1. item": "1\\. item", "12) item": "12\\) item", "=====": "\\=====", "    code": "code",
       "one`two": "one\\`two", "`": "\\`", "``": "\\`\\`", "` `": "\\` \\`", "a`b`c`d": "a`b`c\\`d",
-      "two\nlines\r\nmore": "two\u{fffd}lines\u{fffd}\u{fffd}more", "\u{1b}[31mred\u{202e}": "\u{fffd}\\[31mred\u{fffd}",
+      "two\nlines\r\nmore": "two\u{fffd}lines\u{fffd}\u{fffd}more",
+      "\u{1b}[31mred\u{202e}": "\u{fffd}\\[31mred\u{fffd}",
       "`a|b`": "`a|b`", "`x`a_b`y`": "`x` `a_b` `y`", "a`b_c": "a\\` `b_c`",
     ]
     for (text, markdown) in told { #expect(MarkdownText.prose(text) == markdown, "\(text)") }
@@ -68,7 +69,8 @@ import Testing
     let path = workspace.file("a.iommulens")
     let scenario = try Scenario(rootShift: 48, path: path)
     let store = try scenario.investigator.requireStore()
-    let evil = "|`</td><script>x</script>[l](http://evil)\r\n# head\n| a | b |\n|---|---|\n\u{1b}[2J<img src=x onerror=y>\\|"
+    let evil =
+      "|`</td><script>x</script>[l](http://evil)\r\n# head\n| a | b |\n|---|---|\n\u{1b}[2J<img src=x onerror=y>\\|"
     for fact in [Fact.banner, Fact.debugger, Fact.memory, Fact.source] { try store.setFact(fact, evil) }
     try store.append(note: evil)
     try store.append(note: "")

@@ -36,11 +36,12 @@ import Testing
         """)
     #expect(
       Terminal.call(
-        RecordedCall(number: 0, call: try wrong.call(4).call, root: nil, requester: nil, callers: ["iommu_map"]), version: nil)
-        == """
-        map   no requester   xt_iommu_map
-          iova   0xffffb000 (4294946816)   1 x 4 KiB   ->  0x106190000   READ|CACHE   __GFP_HIGH|__GFP_KSWAPD_RECLAIM|0x200 (0xa20)
-        """)
+        RecordedCall(number: 0, call: try wrong.call(4).call, root: nil, requester: nil, callers: ["iommu_map"]),
+        version: nil)
+          == """
+          map   no requester   xt_iommu_map
+            iova   0xffffb000 (4294946816)   1 x 4 KiB   ->  0x106190000   READ|CACHE   __GFP_HIGH|__GFP_KSWAPD_RECLAIM|0x200 (0xa20)
+          """)
   }
 
   @Test func predictions() throws {
@@ -350,8 +351,12 @@ import Testing
   @Test func devicesThatAreNotTranslated() {
     #expect(Terminal.devices([]) == "No device has a valid context: every address passes through untranslated.")
     let contexts = [
-      DeviceContext(requester: RequesterID(rawValue: 8), words: [], translation: .bypassed("TD mode 0: bare"), descriptor: GPA(0x8000_0000)),
-      DeviceContext(requester: RequesterID(rawValue: 0x1_0100), words: [], translation: .refused("TD mode 5 is unknown"), descriptor: nil),
+      DeviceContext(
+        requester: RequesterID(rawValue: 8), words: [], translation: .bypassed("TD mode 0: bare"),
+        descriptor: GPA(0x8000_0000)),
+      DeviceContext(
+        requester: RequesterID(rawValue: 0x1_0100), words: [], translation: .refused("TD mode 5 is unknown"),
+        descriptor: nil),
     ]
     #expect(
       Terminal.devices(contexts) == """

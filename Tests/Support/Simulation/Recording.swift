@@ -1,22 +1,22 @@
-public import IOMMUModel
-public import Investigation
-public import PageTables
-public import XuanTie
+package import IOMMUModel
+package import Investigation
+package import PageTables
+package import XuanTie
 
 /// A driver's calls recorded and verified without a debugger or a file.
-public final class Recording {
-  public let driver: SimulatedDriver
-  public let profile = XuanTieDriver(signature: .pages)
-  public private(set) var calls: [RecordedCall] = []
-  public private(set) var verified: [(call: RecordedCall, verification: Verification)] = []
+package final class Recording {
+  package let driver: SimulatedDriver
+  package let profile = XuanTieDriver(signature: .pages)
+  package private(set) var calls: [RecordedCall] = []
+  package private(set) var verified: [(call: RecordedCall, verification: Verification)] = []
   /// Verifications wait until ``verifyAll()``.
-  public var verifiesLate = false
+  package var verifiesLate = false
   private var waiting: [RecordedCall] = []
 
-  public init(_ driver: SimulatedDriver) { self.driver = driver }
+  package init(_ driver: SimulatedDriver) { self.driver = driver }
 
   @discardableResult
-  public func map(
+  package func map(
     _ domain: SimulatedDriver.Domain, _ iova: UInt64, to target: UInt64, size: UInt64 = 4096, count: UInt64 = 1,
     prot: UInt32 = 3
   ) -> RecordedCall {
@@ -24,7 +24,7 @@ public final class Recording {
   }
 
   @discardableResult
-  public func unmap(_ domain: SimulatedDriver.Domain, _ iova: UInt64, size: UInt64 = 4096, count: UInt64 = 1)
+  package func unmap(_ domain: SimulatedDriver.Domain, _ iova: UInt64, size: UInt64 = 4096, count: UInt64 = 1)
     -> RecordedCall
   {
     record(driver.unmap(domain, iova, size: size, count: count), domain)
@@ -32,9 +32,10 @@ public final class Recording {
 
   /// A call that the driver was never given.
   @discardableResult
-  public func record(_ call: DriverCall, _ domain: SimulatedDriver.Domain) -> RecordedCall {
+  package func record(_ call: DriverCall, _ domain: SimulatedDriver.Domain) -> RecordedCall {
     let recorded = RecordedCall(
-      id: EventID(rawValue: Int64(calls.count + 1)), number: calls.count { $0.call.isMap == call.isMap } + 1, call: call,
+      id: EventID(rawValue: Int64(calls.count + 1)), number: calls.count { $0.call.isMap == call.isMap } + 1,
+      call: call,
       root: domain.root, requester: domain.requester)
     calls.append(recorded)
     waiting.append(recorded)
@@ -42,7 +43,7 @@ public final class Recording {
     return recorded
   }
 
-  public func verifyAll() {
+  package func verifyAll() {
     let verifier = Verifier(profile: profile, memory: driver.memory)
     for call in waiting {
       if let root = call.root { verified.append((call, verifier.verify(call.call, root: root))) }
@@ -50,20 +51,20 @@ public final class Recording {
     waiting = []
   }
 
-  public func replay(rootShift: Int? = nil) -> Replay {
+  package func replay(rootShift: Int? = nil) -> Replay {
     Replay(calls, profile: profile) { root in
       rootShift.map { root.mode.geometry.replacing(shift: $0, atLevel: root.mode.levels - 1) } ?? root.mode.geometry
     }
   }
 
-  public func check(registers: RegisterValues?? = nil, range: ClosedRange<IOVA>? = nil) -> CrossCheck {
+  package func check(registers: RegisterValues?? = nil, range: ClosedRange<IOVA>? = nil) -> CrossCheck {
     CrossCheck(
       calls, replay: replay(), profile: profile, registers: registers ?? driver.registers, memory: driver.memory,
       range: range)
   }
 
   /// The diagnosis under a CPU in `cpu`; nil for one whose mode is not known.
-  public func diagnosis(cpu: PagingMode? = nil) -> Diagnosis {
+  package func diagnosis(cpu: PagingMode? = nil) -> Diagnosis {
     Diagnosis(
       verified, history: calls, profile: profile, check: check(),
       context: Diagnosis.Context(kernel: cpu.map { KernelPaging(mode: $0) }, source: nil))
@@ -71,11 +72,11 @@ public final class Recording {
 }
 
 /// Random numbers that can be had again (SplitMix64).
-public struct SeededNumbers: RandomNumberGenerator {
+package struct SeededNumbers: RandomNumberGenerator {
   private var state: UInt64
-  public init(seed: UInt64) { state = seed }
+  package init(seed: UInt64) { state = seed }
 
-  public mutating func next() -> UInt64 {
+  package mutating func next() -> UInt64 {
     state &+= 0x9e37_79b9_7f4a_7c15
     var z = state
     z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9

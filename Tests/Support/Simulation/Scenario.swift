@@ -1,24 +1,24 @@
-public import Investigation
-public import IOMMUModel
+package import Investigation
+package import IOMMUModel
 import PageTables
 import XuanTie
 
 /// The network card's start-up as it was seen on a real pair, recorded through an ``Investigator`` into a file.
-public struct Scenario {
-  public let driver: SimulatedDriver
-  public let target: SimulatedTarget
-  public let investigator: Investigator
+package struct Scenario {
+  package let driver: SimulatedDriver
+  package let target: SimulatedTarget
+  package let investigator: Investigator
 
   /// The card's requester id: 0000:00:01.0.
-  public static let card = RequesterID(rawValue: 8)
+  package static let card = RequesterID(rawValue: 8)
   /// A second device, given to a guest: 0000:00:02.0.
-  public static let passedThrough = RequesterID(rawValue: 16)
+  package static let passedThrough = RequesterID(rawValue: 16)
 
   /// The families that the scenario's file is read with.
-  public static let tenants: [any Tenant.Type] = [XuanTie.self]
+  package static let tenants: [any Tenant.Type] = [XuanTie.self]
 
   /// Records the scenario with this root shift into a new file at `path`.
-  public init(rootShift: Int, path: String) throws {
+  package init(rootShift: Int, path: String) throws {
     driver = SimulatedDriver(rootShift: rootShift)
     target = SimulatedTarget(driver)
     investigator = Investigator(target: target, tenants: [XuanTie.self])

@@ -1,54 +1,54 @@
-public import IOMMUModel
-public import PageTables
+package import IOMMUModel
+package import PageTables
 
 /// The XuanTie driver as its sources read, written once more: what it allocates, which words it writes, and in which ways
 /// it can be wrong. Nothing here uses the product's driver profile or its walks.
-public final class SimulatedDriver {
+package final class SimulatedDriver {
   /// Mistakes beside a wrong shift.
-  public struct Mistakes: OptionSet, Sendable {
-    public let rawValue: Int
-    public init(rawValue: Int) { self.rawValue = rawValue }
+  package struct Mistakes: OptionSet, Sendable {
+    package let rawValue: Int
+    package init(rawValue: Int) { self.rawValue = rawValue }
     /// Unmap leaves the entry.
-    public static let forgetsToClear = Mistakes(rawValue: 1)
+    package static let forgetsToClear = Mistakes(rawValue: 1)
     /// 2 MiB at a 2 MiB boundary become one leaf at level 1.
-    public static let hugeLeaves = Mistakes(rawValue: 2)
+    package static let hugeLeaves = Mistakes(rawValue: 2)
     /// WRITE is not written.
-    public static let losesWrite = Mistakes(rawValue: 4)
+    package static let losesWrite = Mistakes(rawValue: 4)
     /// Nothing is written.
-    public static let losesEntries = Mistakes(rawValue: 8)
+    package static let losesEntries = Mistakes(rawValue: 8)
     /// The leaf points to the next page.
-    public static let offByOnePage = Mistakes(rawValue: 16)
+    package static let offByOnePage = Mistakes(rawValue: 16)
   }
 
   /// A domain: the pointer that calls carry, its root table, its translation descriptor.
-  public struct Domain: Sendable {
-    public let pointer: KVA
-    public let root: TableRoot
-    public let descriptor: GPA
-    public let requester: RequesterID?
+  package struct Domain: Sendable {
+    package let pointer: KVA
+    package let root: TableRoot
+    package let descriptor: GPA
+    package let requester: RequesterID?
   }
 
   /// `kernel_map.va_pa_offset`.
-  public static let linearOffset: UInt64 = 0xff5f_ffff_8000_0000
+  package static let linearOffset: UInt64 = 0xff5f_ffff_8000_0000
   /// Offsets in `struct xt_iommu_domain`, as debug information would give them.
-  public static let offsets: [String: UInt64] = [
+  package static let offsets: [String: UInt64] = [
     "domain": 0x98, "td.stage1.s1ppn": 0x138, "td.stage1.s1mode": 0x14a, "td.tdcfg.tdtab_dma": 0x158,
   ]
 
-  public let memory = SimulatedMemory()
-  public let mode: PagingMode
+  package let memory = SimulatedMemory()
+  package let mode: PagingMode
   /// The shift at each level, leaf tables first.
-  public var shifts: [Int]
-  public var mistakes: Mistakes = []
-  public private(set) var domains: [Domain] = []
+  package var shifts: [Int]
+  package var mistakes: Mistakes = []
+  package private(set) var domains: [Domain] = []
   /// How often the entry of a page that was mapped was overwritten, or cleared, for another IOVA.
-  public private(set) var overwrites = 0
+  package private(set) var overwrites = 0
   /// What the device has latched: V, requester, cause.
-  public var latched: UInt64 = 0
+  package var latched: UInt64 = 0
   /// The last faulting address.
-  public var faultValue: UInt64 = 0
+  package var faultValue: UInt64 = 0
   /// IOMMUCAPEN.
-  public var enable: UInt64 = 1
+  package var enable: UInt64 = 1
 
   private struct Mapped: Hashable {
     let root: UInt64
@@ -60,7 +60,7 @@ public final class SimulatedDriver {
   private var owners: [UInt64: Mapped] = [:]
 
   /// A driver that writes tables of `mode`, with `rootShift` at the root instead of the right one.
-  public init(mode: PagingMode = .sv39, rootShift: Int? = nil) {
+  package init(mode: PagingMode = .sv39, rootShift: Int? = nil) {
     self.mode = mode
     shifts = (0..<mode.levels).map { 12 + 9 * $0 }
     if let rootShift { shifts[mode.levels - 1] = rootShift }
@@ -74,7 +74,7 @@ public final class SimulatedDriver {
   }
 
   /// A new domain, attached to `requester`.
-  public func domain(of requester: RequesterID?) -> Domain {
+  package func domain(of requester: RequesterID?) -> Domain {
     let structure = allocate() + 0x40
     let root = allocate()
     let descriptor = allocate()
@@ -93,26 +93,26 @@ public final class SimulatedDriver {
   }
 
   /// Lets the device table name the domain's descriptor.
-  public func attach(_ requester: RequesterID, to domain: Domain) {
+  package func attach(_ requester: RequesterID, to domain: Domain) {
     write(domain.descriptor.rawValue | 5, toEntryOf: requester)
   }
 
   /// Writes a device table entry.
-  public func write(_ entry: UInt64, toEntryOf requester: RequesterID) {
+  package func write(_ entry: UInt64, toEntryOf requester: RequesterID) {
     let slot = deviceTable + UInt64(requester.rsid >> 8) * 8
     if memory[slot] == 0 { memory[slot] = allocate() }
     memory[memory[slot] + UInt64(requester.rsid & 0xff) * 8] = entry
   }
 
   /// The device's registers now.
-  public var registers: RegisterValues {
+  package var registers: RegisterValues {
     RegisterValues(byOffset: [
       0x0: 0, 0x8: 8, 0x18: deviceTable, 0x20: latched, 0x28: faultValue, 0x30: 13, 0x1000: enable, 0x1008: 1,
     ])
   }
 
   /// A fault that stays: V, the requester, cause 16.
-  public func latchFault(of requester: RequesterID, at iova: UInt64) {
+  package func latchFault(of requester: RequesterID, at iova: UInt64) {
     latched = 1 << 63 | UInt64(requester.rsid) << 16 | 16
     faultValue = iova
   }
@@ -135,7 +135,7 @@ public final class SimulatedDriver {
 
   /// `xt_iommu_map`, 6.x.
   @discardableResult
-  public func map(
+  package func map(
     _ domain: Domain, _ iova: UInt64, to target: UInt64, size: UInt64 = 4096, count: UInt64 = 1, prot: UInt32 = 3,
     gfp: UInt64 = 0xa20
   ) -> DriverCall {
@@ -170,7 +170,7 @@ public final class SimulatedDriver {
 
   /// `xt_iommu_unmap`, 6.x.
   @discardableResult
-  public func unmap(_ domain: Domain, _ iova: UInt64, size: UInt64 = 4096, count: UInt64 = 1) -> DriverCall {
+  package func unmap(_ domain: Domain, _ iova: UInt64, size: UInt64 = 4096, count: UInt64 = 1) -> DriverCall {
     let root = domain.root.address.rawValue
     for position in 0..<(size &* count) / 4096 {
       let address = iova &+ position &* 4096

@@ -1,16 +1,16 @@
-public import PageTables
+package import PageTables
 
 /// 256 MiB of guest RAM of which only the pages that were written take room; the others read as zero.
-public final class SimulatedMemory: PhysicalMemory {
+package final class SimulatedMemory: PhysicalMemory {
   /// Where RAM lies.
-  public static let ram: Range<UInt64> = 0x8000_0000..<0x9000_0000
+  package static let ram: Range<UInt64> = 0x8000_0000..<0x9000_0000
   /// A page that every read of an unwritten page shows.
   private let zero = SimulatedMemory.newPage()
   private var pages: [UInt64: UnsafeMutablePointer<UInt64>] = [:]
   /// Pages that cannot be read.
-  public var unreadable: Set<GPA> = []
+  package var unreadable: Set<GPA> = []
 
-  public init() {}
+  package init() {}
 
   deinit {
     zero.deallocate()
@@ -24,7 +24,7 @@ public final class SimulatedMemory: PhysicalMemory {
   }
 
   /// The word at an address that is a multiple of 8.
-  public subscript(address: UInt64) -> UInt64 {
+  package subscript(address: UInt64) -> UInt64 {
     get { pages[address >> 12].map { UInt64(littleEndian: $0[Int(address >> 3 & 511)]) } ?? 0 }
     set {
       precondition(Self.ram.contains(address) && address & 7 == 0, "no RAM at \(hex(address))")
@@ -34,12 +34,12 @@ public final class SimulatedMemory: PhysicalMemory {
     }
   }
 
-  public func residentPage(_ page: GPA) -> UnsafeRawPointer? {
+  package func residentPage(_ page: GPA) -> UnsafeRawPointer? {
     guard Self.ram.contains(page.rawValue), !unreadable.contains(page) else { return nil }
     return UnsafeRawPointer(pages[page.rawValue >> 12] ?? zero)
   }
 
-  public func read(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory) {
+  package func read(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory) {
     for offset in 0..<buffer.count {
       let byte = address + UInt64(offset)
       guard let page = residentPage(byte.page) else {
@@ -50,7 +50,7 @@ public final class SimulatedMemory: PhysicalMemory {
   }
 
   /// The written pages as the content of a RAM file, up to the last of them.
-  public func image() -> [UInt8] {
+  package func image() -> [UInt8] {
     let last = pages.keys.max() ?? Self.ram.lowerBound >> 12
     var bytes = [UInt8](repeating: 0, count: Int((last + 1) << 12 - Self.ram.lowerBound))
     for (number, page) in pages {

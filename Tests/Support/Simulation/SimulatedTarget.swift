@@ -1,26 +1,26 @@
-public import IOMMUModel
-public import PageTables
+package import IOMMUModel
+package import PageTables
 
 /// A debugger on the simulated kernel; it writes down what it is asked.
-public final class SimulatedTarget: Target {
-  public let driver: SimulatedDriver
+package final class SimulatedTarget: Target {
+  package let driver: SimulatedDriver
   /// Everything asked, in order: `evaluate $satp`.
-  public private(set) var questions: [String] = []
+  package private(set) var questions: [String] = []
   /// `satp`; nil when the debugger does not know it.
-  public var satp: UInt64?
-  public var banner = "Linux version 6.1.0 (build@host) (gcc 12.2.0) #1 SMP\n"
-  public var parameters = ["domain", "iova", "paddr", "pgsize", "pgcount", "iommu_prot", "gfp", "mapped"]
+  package var satp: UInt64?
+  package var banner = "Linux version 6.1.0 (build@host) (gcc 12.2.0) #1 SMP\n"
+  package var parameters = ["domain", "iova", "paddr", "pgsize", "pgcount", "iommu_prot", "gfp", "mapped"]
   /// Without a monitor neither registers nor RAM ranges can be had.
-  public var hasMonitor = true
+  package var hasMonitor = true
 
-  public init(_ driver: SimulatedDriver, satp: UInt64? = 10 << 60 | 0x81234) {
+  package init(_ driver: SimulatedDriver, satp: UInt64? = 10 << 60 | 0x81234) {
     self.driver = driver
     self.satp = satp
   }
 
-  public func forgetQuestions() { questions = [] }
+  package func forgetQuestions() { questions = [] }
 
-  public func evaluate(_ expression: String) throws(TargetError) -> UInt64 {
+  package func evaluate(_ expression: String) throws(TargetError) -> UInt64 {
     questions.append("evaluate \(expression)")
     let member = "(unsigned long)&((struct xt_iommu_domain *)0)->"
     if expression.hasPrefix(member) {
@@ -36,32 +36,32 @@ public final class SimulatedTarget: Target {
     throw TargetError("No symbol in current context: \(expression).")
   }
 
-  public func string(_ expression: String) throws(TargetError) -> String {
+  package func string(_ expression: String) throws(TargetError) -> String {
     questions.append("string \(expression)")
     guard expression == "linux_banner" else { throw TargetError("No symbol \(expression) in current context.") }
     return banner
   }
 
-  public func parameters(of function: String) throws(TargetError) -> [String] {
+  package func parameters(of function: String) throws(TargetError) -> [String] {
     questions.append("parameters \(function)")
     return parameters
   }
 
-  public func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] {
+  package func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] {
     questions.append("read virtual \(address) \(count)")
     throw TargetError("Cannot access memory at address \(address).")
   }
 
-  public func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] {
+  package func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] {
     questions.append("read physical \(address) \(count)")
     do { return try driver.memory.bytes(at: address, count: count) } catch {
       throw TargetError("Cannot access memory at address \(address).")
     }
   }
 
-  public func connection() -> String? { "localhost:1234" }
+  package func connection() -> String? { "localhost:1234" }
 
-  public func monitor(_ command: String) throws(TargetError) -> String {
+  package func monitor(_ command: String) throws(TargetError) -> String {
     questions.append("monitor \(command)")
     guard hasMonitor else { throw TargetError("The stub has no monitor.") }
     let words = command.split(separator: " ")

@@ -1,10 +1,10 @@
 import Foundation
 
 /// A folder of its own for one test, gone with it.
-public final class Workspace: Sendable {
-  public let path: String
+package final class Workspace: Sendable {
+  package let path: String
 
-  public init() throws {
+  package init() throws {
     path = NSTemporaryDirectory() + "iommulens-" + UUID().uuidString
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
@@ -12,23 +12,23 @@ public final class Workspace: Sendable {
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
   /// A path in the folder.
-  public func file(_ name: String) -> String { "\(path)/\(name)" }
+  package func file(_ name: String) -> String { "\(path)/\(name)" }
 
   /// Writes a file and returns its path.
-  public func write(_ name: String, _ bytes: [UInt8]) throws -> String {
+  package func write(_ name: String, _ bytes: [UInt8]) throws -> String {
     try Data(bytes).write(to: URL(fileURLWithPath: file(name)))
     return file(name)
   }
 }
 
 /// A program of this package, run to its end or killed.
-public final class Program {
+package final class Program {
   private let process = Process()
   private let output = Pipe()
   private let errors = Pipe()
 
   /// Starts `name`, which lies beside the tests' own executable.
-  public init(_ name: String, _ arguments: [String], folder: String? = nil) throws {
+  package init(_ name: String, _ arguments: [String], folder: String? = nil) throws {
     let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     process.executableURL = URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent(name)
     process.arguments = arguments
@@ -40,7 +40,7 @@ public final class Program {
   }
 
   /// What it wrote and how it ended. Its output must be small.
-  public func finish() -> (output: String, errors: String, status: Int32) {
+  package func finish() -> (output: String, errors: String, status: Int32) {
     let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     let complaint = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
@@ -48,7 +48,7 @@ public final class Program {
   }
 
   /// Reads until `count` lines are there, then kills it with SIGKILL; everything that it wrote.
-  public func kill(afterLines count: Int) -> String {
+  package func kill(afterLines count: Int) -> String {
     var text = Data()
     while text.count(where: { $0 == 10 }) < count {
       let more = output.fileHandleForReading.availableData
