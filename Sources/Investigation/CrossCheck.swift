@@ -29,6 +29,9 @@ public struct CrossCheck: Sendable {
   /// 4 KiB pages compared: those that should be mapped, and those that should no longer be.
   public let mappedPages: Int, unmappedPages: Int
 
+  /// Calls that ask for more pages than can be followed, and were not compared.
+  public let leftOut: Int
+
   /// All pages compared.
   public var pages: Int { mappedPages + unmappedPages }
 
@@ -115,6 +118,7 @@ public struct CrossCheck: Sendable {
           call: recorded, iova: key.iova, length: 4096, expected: nil, tables: .staleAfterUnmap(found),
           device: .agrees, cause: nil))
     }
+    leftOut = replay.leftOut.count
     self.mappedPages = mappedPages
     self.unmappedPages = unmappedPages
     lines = merged.sorted {

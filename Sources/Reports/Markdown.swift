@@ -17,6 +17,7 @@ public struct MarkdownReport {
     var sections = ["# IOMMU investigation", summary(), environment()]
     if let exhibit { sections.append(evidence(exhibit)) }
     sections.append(checks())
+    if findings.check.leftOut > 0 { sections.append(Terminal.leftOut(findings.check)) }
     if let registers = findings.registers { sections.append(registerTable(registers)) }
     if !findings.notes.isEmpty {
       sections.append("## Notes\n\n" + findings.notes.map { "- \(prose($0))" }.joined(separator: "\n"))

@@ -271,6 +271,16 @@ public enum Terminal {
 
   /// The verdicts, worst first, at most `limit` of them, then how many pages disagree in which way.
   public static func check(_ check: CrossCheck, limit: Int) -> String {
+    let text = ranges(check, limit: limit)
+    return check.leftOut == 0 ? text : "\(text)\n\(leftOut(check))"
+  }
+
+  /// What a comparison could not take in.
+  static func leftOut(_ check: CrossCheck) -> String {
+    "Left out: \(counted(check.leftOut, "map call")) with which more than 16 GiB would be mapped at a time."
+  }
+
+  private static func ranges(_ check: CrossCheck, limit: Int) -> String {
     let bad = check.disagreements
     if check.pages == 0 { return "Nothing to check: no recorded call covers it." }
     if bad.isEmpty {

@@ -240,11 +240,17 @@ import Testing
     try sql(marked, "PRAGMA application_id = 7")
     let logged = workspace.file("logged.sqlite")
     try sql(logged, "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)")
+    // As a killed program leaves it: all but the header is still in the log.
+    let left = workspace.file("left.sqlite")
+    try DatabaseQueue(path: logged).writeWithoutTransaction { db in
+      try db.execute(sql: "INSERT INTO t VALUES (2)")
+      for suffix in ["", "-wal"] { try FileManager.default.copyItem(atPath: logged + suffix, toPath: left + suffix) }
+    }
     let newer = workspace.file("newer.iommulens")
     do { _ = try InvestigationStore(path: newer, side: "test").append(Self.call(1)) }
     try sql(newer, "PRAGMA user_version = 2; PRAGMA journal_mode = DELETE")
     let cut = try workspace.write("cut.iommulens", Array("SQLite format 3\u{0}".utf8))
-    let files = [text, other, marked, logged, newer, cut]
+    let files = [text, other, marked, logged, left, left + "-wal", newer, cut]
     let before = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
 
     let foreign = "is an SQLite database, but not an investigation; it was left as it is. Choose another name."
@@ -252,6 +258,7 @@ import Testing
     #expect(message(other) == "\(other) \(foreign)")
     #expect(message(marked) == "\(marked) \(foreign)")
     #expect(message(logged) == "\(logged) \(foreign)")
+    #expect(message(left) == "\(left) \(foreign)")
     #expect(
       message(newer)
         == "\(newer) was written by a newer IOMMULens (schema 2, this one reads up to 1). Update IOMMULens to open it.")

@@ -414,6 +414,20 @@ import Testing
         == "Nothing to diagnose: no map call has been recorded and verified. `iommu record map` records them.")
   }
 
+  @Test func garbageIsLeftOutAndTold() {
+    let recording = Recording(SimulatedDriver())
+    let domain = recording.driver.domain(of: Scenario.card)
+    let call = DriverCall(
+      function: "xt_iommu_map", operation: .map(target: GPA(0), protection: .read, allocation: nil),
+      domain: domain.pointer, iova: IOVA(0), length: 1 << 60)
+    recording.record(call, domain)
+    #expect(
+      Terminal.check(recording.check(), limit: 20) == """
+        Nothing to check: no recorded call covers it.
+        Left out: 1 map call with which more than 16 GiB would be mapped at a time.
+        """)
+  }
+
   @Test func aLatchedFaultIsTold() {
     let recording = Recording(SimulatedDriver())
     recording.map(recording.driver.domain(of: Scenario.card), 0x1000, to: 0x1_0000_0000)
