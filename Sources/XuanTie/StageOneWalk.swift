@@ -83,9 +83,11 @@ extension StageOneWalk {
         target = GPA((entry.ppn | (iova.rawValue >> 12 & lowBits)) << 12 | (iova.rawValue & 0xfff))
       }
       if latched != nil {
-        // Q2, and Q4 for a leaf. A cause of this walk has returned above, so this one is older and the level the root.
+        // Q2, and Q4 for a leaf. A cause of this walk has returned above, so this one is older and the level the root;
+        // only cause 1 can be of the same access, from the device table.
+        let cause = latched == XuanTieFault.reservedTableEntry ? "cause 1" : "a cause from an earlier access"
         let used = entry.isLeaf ? ", whose leaf counts all the same" : ""
-        deviations.append("a cause latched before the walk ends it after level \(level)\(used)")
+        deviations.append("\(cause) ends the walk after level \(level)\(used)")
         return
       }
       // Q3.

@@ -106,7 +106,7 @@ import Testing
       #expect(translation.latched == FaultCause(code: 1, name: "DTE_RESERVED_NOZERO"))
       #expect(translation.steps.count == 1)
       #expect(
-        translation.deviations == [Self.reserved, "a cause latched before the walk ends it after level 2"])
+        translation.deviations == [Self.reserved, "cause 1 ends the walk after level 2"])
       // An older cause gives way to cause 1.
       #expect(Self.translate(Self.registers(divide: 8, cause: 1 << 63 | 16), memory) == translation)
       // Not valid: passes through, with cause 1 latched all the same.

@@ -116,7 +116,7 @@ import Testing
 
   @Test(arguments: [0, 1, 8, 9, 10, 2, 15] as [UInt64]) func agreesWithTheOracle(_ mode: UInt64) {
     var ends: [String: Int] = [:]
-    for round in 0..<250 {
+    for round in 0..<180 {
       var random = Seeded(round: round)
       let machine = Machine(mode: mode, using: &random)
       let oracle = machine.oracle

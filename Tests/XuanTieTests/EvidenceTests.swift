@@ -162,7 +162,7 @@ import Testing
     }
     #expect(access().result == .refused(XuanTieFault.invalid))
     #expect(access().steps.map(\.entry.rawValue) == [0x202f_4801])
-    #expect(access().deviations == ["a cause latched before the walk ends it after level 2"])
+    #expect(access().deviations == ["a cause from an earlier access ends the walk after level 2"])
     registers.byOffset[XuanTieRegister.cause] = 0  // RESUME
     #expect(access().result == .translated(GPA(0x80bd_100c)))
     #expect(access().deviations == [])

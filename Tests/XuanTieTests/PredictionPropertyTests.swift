@@ -43,7 +43,7 @@ import Testing
 
   @Test func everyPredictedEntryIsWhatTheDriverWrote() throws {
     var overwritten = 0
-    for round in 0..<20 {
+    for round in 0..<15 {
       var random = Seeded(round: round)
       let shift = round < 12 ? [30, 39, 48][round % 3] : random.below(64)
       let geometry = PagingMode.sv39.geometry.replacing(shift: shift, atLevel: 2)
