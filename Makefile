@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build setup guest demo test bench lint clean
+.PHONY: all build setup guest demo test test-gdbs bench lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -10,7 +10,7 @@ CORE := gdb-scripts/iommulens/_core.abi3.so
 SCENARIO ?= pgdir-shift
 
 PACKAGES := gdb-multiarch libpython3-dev libsqlite3-dev pkg-config qemu-system-misc opensbi \
-            gcc-riscv64-linux-gnu libc6-dev-riscv64-cross make binutils
+            gcc-riscv64-linux-gnu libc6-dev-riscv64-cross make python3-venv
 
 all: build
 
@@ -45,6 +45,11 @@ demo: build guest
 test: build guest
 	@$(SWIFT) build --build-tests
 	@SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build
+
+# The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
+test-gdbs: build guest
+	@gdbs=$$(lab/gdbs/install) && $(SWIFT) build --build-tests && IOMMULENS_GDBS=$$gdbs SWIFT_BACKTRACE=enable=no \
+	  $(SWIFT) test --skip-build --filter 'CoreModuleTests|GDBMatrixTests'
 
 bench:
 	@cd Benchmarks && $(SWIFT) run -c release benchmarks

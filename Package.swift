@@ -43,6 +43,7 @@ let package = Package(
       swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
+    .testTarget(name: "IOMMUModelTests", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory"], swiftSettings: strict),
     .target(

@@ -21,8 +21,8 @@ public struct KernelMemory {
   /// Where a kernel address lies in guest-physical memory.
   public func physical(_ address: KVA) -> GPA? {
     let linear = GPA(address.rawValue &- linearOffset)
-    // The linear map starts at the kernel's page offset, whose low bits are zero; an address of another region lands far
-    // outside any physical address (56 bits, privileged specification section 4.4).
+    // The distance from the linear map to any other region is no address of RAM: mostly not even a physical address (56
+    // bits, privileged specification section 4.4), and where it is one (the kernel image), nothing answers there.
     if linear.rawValue < 1 << 56, (try? memory.word(at: GPA(linear.rawValue & ~7))) != nil { return linear }
     return translate(address)
   }

@@ -13,7 +13,9 @@ public struct KernelVersion: Hashable, Comparable, Sendable, CustomStringConvert
   public init?(banner: String) {
     guard banner.hasPrefix("Linux version ") else { return nil }
     let numbers = banner.dropFirst("Linux version ".count).split(separator: ".", maxSplits: 2)
-    guard numbers.count >= 2, let major = Int(numbers[0]), let minor = Int(numbers[1].prefix { $0.isNumber })
+    func isDigit(_ character: Character) -> Bool { ("0"..."9").contains(character) }
+    guard numbers.count >= 2, numbers[0].allSatisfy(isDigit), let major = Int(numbers[0]),
+      let minor = Int(numbers[1].prefix(while: isDigit))
     else { return nil }
     self.init(major: major, minor: minor)
   }

@@ -6,18 +6,24 @@ public struct RequesterID: RawRepresentable, Hashable, Comparable, Sendable, Cus
   /// The requester with this segment and requester id.
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-  /// Reads `00:01.0`, `0000:00:01.0` (hexadecimal, as the kernel and lspci print it); nil for anything else.
+  /// Reads `00:01.0`, `0000:00:01.0` (hexadecimal, as the kernel and lspci print it; leading zeros may be missing); nil for
+  /// anything else.
   public init?(bdf text: some StringProtocol) {
     let colons = text.split(separator: ":", omittingEmptySubsequences: false)
     guard colons.count == 2 || colons.count == 3, let last = colons.last else { return nil }
     let slot = last.split(separator: ".", omittingEmptySubsequences: false)
     guard slot.count == 2,
-      let segment = colons.count == 3 ? UInt32(colons[0], radix: 16) : 0, segment <= 0xffff,
-      let bus = UInt32(colons[colons.count - 2], radix: 16), bus <= 0xff,
-      let device = UInt32(slot[0], radix: 16), device <= 0x1f,
-      let function = UInt32(slot[1], radix: 16), function <= 7
+      let segment = colons.count == 3 ? Self.number(colons[0], digits: 4) : 0,
+      let bus = Self.number(colons[colons.count - 2], digits: 2),
+      let device = Self.number(slot[0], digits: 2), device <= 0x1f,
+      let function = Self.number(slot[1], digits: 1), function <= 7
     else { return nil }
     self.init(rawValue: segment << 16 | bus << 8 | device << 3 | function)
+  }
+
+  /// Up to `digits` hexadecimal digits and nothing else, no sign.
+  private static func number(_ text: some StringProtocol, digits: Int) -> UInt32? {
+    text.utf8.count <= digits && text.allSatisfy(\.isHexDigit) ? UInt32(text, radix: 16) : nil
   }
 
   /// The 16 bits that the device looks up.

@@ -82,6 +82,9 @@ public struct XuanTieDriver: DriverProfile {
   }
 
   /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses.
+  ///
+  /// `xt_iommu_map` sets V, R for READ, R and W for WRITE, and no other bit. Without READ and WRITE a bare V is left, which
+  /// a walker takes for a pointer.
   public func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun] {
     guard case .map(let target, let protection, _) = call.operation, call.length % 4096 == 0, call.length > 0 else {
       return []

@@ -1,6 +1,7 @@
 import IOMMUModel
 
-/// Register offsets of the device, 64 bits each (QEMU `xmmuv1`; `virt` maps the block at 0x2c000000, size 0x20000).
+/// Register offsets of the device, 64 bits each (QEMU `hw/riscv/xmmuv1.c`; `virt` maps the block at 0x2c000000, size
+/// 0x20000). A read of 4 bytes answers 0, so each is read as one word of 8.
 ///
 /// ERSIDDIV (0x10), INVLTLB (0x1010) and RESUME (0x1018) cannot be read and are left out.
 enum XuanTieRegister {
@@ -37,7 +38,7 @@ enum XuanTieRegister {
   }
 }
 
-/// The device's fault causes.
+/// The device's fault causes: IOMMUCAUSE bits 15:0 (`hw/riscv/xmmuv1.c`).
 enum XuanTieFault {
   static let names: [UInt16: String] = [
     1: "DTE_RESERVED_NOZERO", 2: "DTE_F_ONE_S1MODE_ZERO", 3: "DTE_S_ONE_S2MODE_ZERO",

@@ -47,6 +47,14 @@ import Testing
     try expectKnown(output, "errors-elsewhere.txt")
   }
 
+  /// A 32-bit guest, which no kernel with this driver is.
+  @Test func onAnotherArchitecture() async throws {
+    let output = try await Guest.beside(
+      "qemu-system-riscv32 -M virt -bios none -S -display none -nodefaults",
+      "target remote $DIR/gdb.sock\n" + Guest.attempts(["iommu args", "iommu break", "iommu record"]))
+    try expectKnown(output, "errors-another-architecture.txt")
+  }
+
   @Test func onForeignFiles() async throws {
     let output = try await Guest.alone(
       """

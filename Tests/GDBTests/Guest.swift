@@ -37,7 +37,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
 
         """
       try script.write(toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
-      guard case .gdb(let path) = gdb else { throw Failure("a guest needs a GDB") }
+      guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
       return try await Guest.output(
         ["lab/guest/debug", "--root-shift", rootShift, "--cpu", cpu, "--signature", signature, "--ram", ram, directory]
           + ["--", "-nx", "-batch", "-x", directory + "/script.gdb"],
@@ -45,14 +45,32 @@ struct Guest: Sendable, CustomTestStringConvertible {
     }
   }
 
-  /// What a GDB without any guest prints for `commands`; `$DIR` and `$TOP` as in ``debug(_:gdb:)``.
-  static func alone(_ commands: String) async throws -> String {
+  /// What GDB prints for `commands` while another machine runs; `$DIR/gdb.sock` is its gdbstub.
+  static func beside(_ machine: String, _ commands: String) async throws -> String {
     try await inScratch { directory in
+      let script = "set width 0\nset confirm off\nsource gdb-scripts/iommulens-gdb.py\necho ----\\n\n"
+      try (script + commands.replacing("$DIR", with: directory) + "\n").write(
+        toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
+      let socket = "-chardev socket,path=\(directory)/gdb.sock,server=on,wait=off,id=gdb0 -gdb chardev:gdb0"
+      let run = """
+        \(machine) \(socket) </dev/null >/dev/null 2>&1 & machine=$!
+        trap 'kill $machine; wait $machine 2>/dev/null' EXIT
+        for _ in $(seq 200); do [ -S \(directory)/gdb.sock ] && break; sleep 0.05; done
+        gdb-multiarch -nx -batch -x \(directory)/script.gdb
+        """
+      return try await output(["bash", "-c", run], directory: directory, environment: [:])
+    }
+  }
+
+  /// What a GDB without any guest prints for `commands`; `$DIR` and `$TOP` as in ``debug(_:gdb:)``.
+  static func alone(_ commands: String, gdb: Host = .gdb("gdb-multiarch")) async throws -> String {
+    guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
+    return try await inScratch { directory in
       let script = "set width 0\nsource gdb-scripts/iommulens-gdb.py\necho ----\\n\n"
       try (script + commands.replacing("$DIR", with: directory) + "\n").write(
         toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
       return try await output(
-        ["gdb-multiarch", "-nx", "-batch", "-x", directory + "/script.gdb"], directory: directory, environment: [:])
+        [path, "-nx", "-batch", "-x", directory + "/script.gdb"], directory: directory, environment: [:])
     }
   }
 

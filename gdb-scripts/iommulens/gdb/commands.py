@@ -97,8 +97,8 @@ def _watch(usage, parsed, default_kinds, stop):
     limit = number(parsed.limit, "Limit") if parsed.limit else None
     if limit is not None and not 0 < limit < 1 << 31:
         raise gdb.GdbError("-limit must be at least 1, not %s." % parsed.limit)
-    session().functions()
     require_guest()
+    session().functions()
     session().watch(
         kinds, stop, first=first, last=last, device=parsed.device or parameters.value("device"), limit=limit
     )
@@ -165,8 +165,8 @@ def _off(stops, done, nothing):
 
 def _call_in_frames():
     """The map or unmap call of the selected frame or the nearest one above it: function, arguments, caller names."""
-    known = {function["symbol"]: function for function in session().functions()}
     require_guest()
+    known = {function["symbol"]: function for function in session().functions()}
     try:
         frame = gdb.selected_frame()
     except gdb.error:

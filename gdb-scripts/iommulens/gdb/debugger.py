@@ -74,17 +74,17 @@ class Debugger:
 
 
 def require_guest():
-    """An error that says what to do unless GDB is connected to a RISC-V guest."""
+    """An error that says what to do unless GDB is connected to a 64-bit RISC-V guest."""
     if Debugger().connection() is None:
         raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
     try:
         name = gdb.selected_inferior().architecture().name()
     except (AttributeError, gdb.error):
         return
-    if not name.startswith("riscv:"):
+    if name != "riscv:rv64":
         raise gdb.GdbError(
-            "The target's architecture is %s, but the driver's calls follow the RISC-V calling convention: "
-            "use gdb-multiarch and load the kernel with `file vmlinux`." % name
+            "The target's architecture is %s; this driver's calls are read on riscv:rv64. "
+            "Use gdb-multiarch and load the kernel with `file vmlinux` before connecting." % name
         )
 
 

@@ -7,10 +7,11 @@ from .state import session
 
 
 class Walk(gdb.Function):
+    # GDB prints this as it stands, so it is not indented.
     """Where the specification walk sends an IOVA.
 
-    $iommu_walk(IOVA) is the guest-physical address, or 0 when the IOVA is not mapped.
-    The table is that of `set iommu device`, else that of the last recorded call."""
+$iommu_walk(IOVA) is the guest-physical address, or 0 when the IOVA is not mapped.
+The table is that of `set iommu device`, else that of the last recorded call."""
 
     def __init__(self):
         super().__init__("iommu_walk")
@@ -28,7 +29,7 @@ class Walk(gdb.Function):
 class Index(gdb.Function):
     """The index of an IOVA in its Sv39 table at a level, 2 for the root.
 
-    $iommu_index(IOVA, LEVEL)"""
+$iommu_index(IOVA, LEVEL)"""
 
     def __init__(self):
         super().__init__("iommu_index")

@@ -3,7 +3,7 @@ import Foundation
 /// Files under Tests/Fixtures.
 enum Fixtures {
   static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .appendingPathComponent("Fixtures")
+    .deletingLastPathComponent().appendingPathComponent("Fixtures")
 
   static func data(_ path: String) throws -> Data { try Data(contentsOf: folder.appendingPathComponent(path)) }
 
