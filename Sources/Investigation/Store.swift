@@ -132,7 +132,8 @@ public final class InvestigationStore {
       switch error.resultCode {
       case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
         return InvestigationError(
-          "\(path) cannot be used: \(why). The file and its folder must be writable, even to read it: copy it elsewhere.")
+          "\(path) cannot be used: \(why). The file and its folder must be writable, even to read it: copy it elsewhere."
+        )
       default: return InvestigationError("\(path) cannot be used: \(why).")
       }
     default: return InvestigationError("\(path) cannot be used: \(error).")

@@ -235,7 +235,7 @@ import Testing
 
         ## Summary
 
-        **the root is indexed with shift 48, PGDIR\\_SHIFT of the CPU's Sv57; this table is Sv39: 30.**
+        **The root is indexed with shift 48, `PGDIR_SHIFT` of the CPU's Sv57; this table is Sv39: 30.**
 
         """)
     #expect(parts[3].hasPrefix(parts[1]))
