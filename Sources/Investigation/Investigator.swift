@@ -223,6 +223,9 @@ public final class Investigator {
 
   /// Opens or resumes the investigation at `path`.
   public func open(_ path: String) throws(InvestigationError) {
+    // Opening a file twice in one process and closing one of the two drops SQLite's locks on it (fcntl locks belong to the
+    // process), under which another process could then cut the log.
+    if let store, store.isSameFile(as: path) { return }
     let opened = try InvestigationStore(path: path, side: "kernel")
     store = opened
   }

@@ -47,6 +47,14 @@ public final class InvestigationStore {
     }
   }
 
+  /// Whether `other` names this investigation's file.
+  func isSameFile(as other: String) -> Bool {
+    var mine = stat()
+    var theirs = stat()
+    return stat(path, &mine) == 0 && stat(other, &theirs) == 0 && mine.st_dev == theirs.st_dev
+      && mine.st_ino == theirs.st_ino
+  }
+
   /// Seconds to wait for another process that is writing.
   private static let patience = 10.0
 
