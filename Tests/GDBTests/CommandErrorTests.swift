@@ -60,13 +60,18 @@ import Testing
       """
       python
       import sqlite3
-      foreign = sqlite3.connect("$DIR/foreign.db"); foreign.execute("CREATE TABLE t(x)"); foreign.commit(); foreign.close()
+      def make(path, *statements):
+        database = sqlite3.connect(path)
+        for statement in statements: database.execute(statement)
+        database.close()
+      make("$DIR/foreign.db", "CREATE TABLE t(x)")
+      make("$DIR/newer.iommulens", "CREATE TABLE t(x)", "PRAGMA application_id = 0x494f4d4c", "PRAGMA user_version = 99")
       end
-      iommu open $DIR/newer.iommulens
-      python
-      newer = sqlite3.connect("$DIR/newer.iommulens"); newer.execute("PRAGMA user_version = 99"); newer.commit(); newer.close()
-      end
-      """ + "\n" + Guest.attempts(["iommu open $DIR/foreign.db", "iommu open $DIR/newer.iommulens", "iommu note x"]))
+      """ + "\n"
+        + Guest.attempts([
+          "iommu open $DIR/foreign.db", "iommu open $DIR/newer.iommulens", "iommu open $DIR/good.iommulens",
+          "iommu open $DIR/foreign.db", "iommu note the good one stays open", "iommu open $DIR/good.iommulens",
+        ]))
     try expectKnown(output, "errors-foreign-files.txt")
   }
 
