@@ -212,7 +212,7 @@ var sessionMethods: [CFunction] {
       ) { session, arguments in
         let hit = try session.investigator.hit(
           try arguments.string("function"), arguments: try arguments.uint64List("arguments"))
-        if let mismatch = hit.mismatch, hit.stops { session.mismatch = mismatch }
+        if let mismatch = hit.mismatch { session.mismatch = mismatch }
         return .bool(hit.stops)
       }
     },
@@ -387,7 +387,8 @@ var sessionMethods: [CFunction] {
       ) { session, arguments in
         let findings = try session.investigator.findings(reason: "check")
         let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
-        return .string(Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0)))
+        let text = Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0))
+        return .string(text + (Terminal.running(findings).map { "\n" + $0 } ?? ""))
       }
     },
     {

@@ -5,6 +5,9 @@ public import PageTables
 public struct Findings {
   /// All calls, in order.
   public let calls: [RecordedCall]
+  private let finished: [RecordedCall]
+  /// The call that had not returned yet: its entries are half written, so nothing is concluded from it. Nil for none.
+  public let running: RecordedCall?
   /// What was found right after them.
   public let verifications: [EventID: Verification]
   /// The driver.
@@ -22,30 +25,35 @@ public struct Findings {
   /// Remarks.
   public let notes: [String]
 
-  /// Works out what follows from `store`.
+  /// Works out what follows from `store`; `running` is a call that has not returned yet.
   public init(
-    store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?
+    store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
+    running: RecordedCall? = nil
   ) throws(InvestigationError) {
-    calls = try store.calls()
+    let calls = try store.calls()
+    let finished = calls.filter { running == nil || $0.id != running?.id }
+    self.calls = calls
+    self.finished = finished
+    self.running = running
     verifications = try store.verifications()
     facts = try store.facts()
     notes = try store.notes()
     self.profile = profile
     self.memory = memory
     self.registers = registers
-    let replay = Replay(calls, profile: profile)
-    check = CrossCheck(calls, replay: replay, profile: profile, registers: registers, memory: memory)
+    let replay = Replay(finished, profile: profile)
+    check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
     var verified: [(call: RecordedCall, verification: Verification)] = []
-    for call in calls { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
+    for call in finished { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
     diagnosis = Diagnosis(
-      verified, history: calls, profile: profile, check: check,
+      verified, history: finished, profile: profile, check: check,
       context: Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source]))
   }
 
   /// The comparison of what lies in `iovas` only.
   public func check(in iovas: ClosedRange<IOVA>) -> CrossCheck {
     CrossCheck(
-      calls, replay: Replay(calls, profile: profile), profile: profile, registers: registers, memory: memory,
+      finished, replay: Replay(finished, profile: profile), profile: profile, registers: registers, memory: memory,
       range: iovas)
   }
 

@@ -282,7 +282,7 @@ public final class Investigator {
   public struct Hit: Sendable {
     /// Whether a rule wants the guest to stop here.
     public let stops: Bool
-    /// The call before it, when that was verified now and disagrees.
+    /// The call before it, when its wrong entries are why the guest stops.
     public let mismatch: (call: RecordedCall, verification: Verification)?
   }
 
@@ -291,12 +291,16 @@ public final class Investigator {
     let store = try requireStore()
     remoteCache?.invalidate()
     let previous = try verifyPending().flatMap { $0.verification.agrees ? nil : $0 }
-    guard isWatching else { return Hit(stops: false, mismatch: previous) }
+    guard isWatching else { return Hit(stops: false, mismatch: nil) }
     let recorded = describe(try call(function, arguments: arguments))
     if rules.contains(where: { $0.records(recorded) }) { pending = try store.append(recorded) }
     var stops = false
-    for index in rules.indices where rules[index].counts(recorded, mismatch: previous?.call) { stops = true }
-    return Hit(stops: stops, mismatch: previous)
+    var tellsMismatch = false
+    for index in rules.indices where rules[index].counts(recorded, mismatch: previous?.call) {
+      stops = true
+      if rules[index].stop == .mismatch { tellsMismatch = true }
+    }
+    return Hit(stops: stops, mismatch: tellsMismatch ? previous : nil)
   }
 
   /// Verifies the last recorded call, which must have returned; nil when there is none left to verify.
@@ -328,6 +332,7 @@ public final class Investigator {
     let pages = TablePages.collect(
       contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory)
     try store.append(snapshot: pages, reason: reason)
-    return try Findings(store: store, profile: profile, memory: memory, registers: registers)
+    return try Findings(
+      store: store, profile: profile, memory: memory, registers: registers, running: pending)
   }
 }

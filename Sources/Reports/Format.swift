@@ -111,16 +111,16 @@ extension DriverCall {
   var extent: String { pages.map { "\($0.count) x \(size($0.size))" } ?? size(length) }
 }
 
-extension RecordedCallHeader {
-  /// The functions of the DMA and IOMMU layers, which every call goes through and nobody asks about.
-  static func isLayer(_ function: String) -> Bool {
-    ["__iommu_", "iommu_", "dma_", "__dma_", "xt_iommu_"].contains { function.hasPrefix($0) }
-  }
-}
-/// Names the person behind a call.
+/// Names who is behind a call.
 enum RecordedCallHeader {
   /// `xt_iommu_map <- e1000_alloc_ring_dma`: the first caller above the DMA layer.
   static func chain(_ function: String, callers: [String]) -> String {
     callers.first { !isLayer($0) }.map { "\(function) <- \($0)" } ?? function
+  }
+
+  /// Whether a function is of the DMA and IOMMU layers, which every call goes through and nobody asks about.
+  private static func isLayer(_ function: String) -> Bool {
+    let name = function.drop { $0 == "_" }
+    return ["iommu_", "dma_", "xt_iommu_"].contains { name.hasPrefix($0) }
   }
 }

@@ -306,6 +306,11 @@ public enum Terminal {
     return "\(line.tables.description); device: \(line.deviceDescription)"
   }
 
+  /// Which call is left out because it has not returned; nil for none.
+  public static func running(_ findings: Findings) -> String? {
+    findings.running.map { "\($0.call.kind.rawValue) #\($0.number) has not returned and is left out." }
+  }
+
   /// The hypotheses, best first.
   public static func diagnosis(_ diagnosis: Diagnosis) -> String {
     if diagnosis.calls == 0 {

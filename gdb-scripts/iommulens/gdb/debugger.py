@@ -21,7 +21,11 @@ class Debugger:
 
     def string(self, expression):
         try:
-            return gdb.parse_and_eval(expression).string(errors="replace")
+            value = gdb.parse_and_eval(expression)
+            # Linux declares `linux_banner[]` without a size, which GDB takes for an empty array.
+            if value.type.strip_typedefs().code == gdb.TYPE_CODE_ARRAY:
+                value = value.address.cast(gdb.lookup_type("char").pointer())
+            return value.string(errors="replace")
         except (gdb.error, UnicodeError) as error:
             raise _core.TargetError("`%s`: %s" % (expression, _sentence(error))) from None
 
