@@ -31,17 +31,6 @@ static inline unsigned long level0_index(unsigned long iova)
 	return (iova >> XT_IOMMU_PAGE_SHIFT) & XT_IOMMU_INDEX_MASK;
 }
 
-static inline u64 make_entry(phys_addr_t pa, u64 flags)
-{
-	return (pa >> XT_IOMMU_PAGE_SHIFT) << XT_IOMMU_PTE_PPN_SHIFT | flags;
-}
-
-static inline phys_addr_t entry_address(u64 entry)
-{
-	return ((entry >> XT_IOMMU_PTE_PPN_SHIFT) & XT_IOMMU_PTE_PPN_MASK)
-		<< XT_IOMMU_PAGE_SHIFT;
-}
-
 /*
  * As the driver: CACHE, NOEXEC, MMIO and PRIV leave no trace; WRITE implies R; neither READ nor
  * WRITE leaves a bare V, which a walker takes for a pointer to a next level.
@@ -93,7 +82,14 @@ static inline int map_bytes(struct xt_iommu_domain *xt_domain, unsigned long iov
 	for (done = 0; done < size; done += XT_IOMMU_PAGE_SIZE) {
 		unsigned long at = iova + done;
 		u64 *level1 = next_table_or_new(&root[root_index(at)], gfp);
-		u64 *level0 = next_table_or_new(&level1[level1_index(at)], gfp);
+		u64 *level0;
+
+		if (xt_iommu_huge_page_fits(at, paddr + done, size - done)) {
+			WRITE_ONCE(level1[level1_index(at)], make_entry(paddr + done, flags));
+			done += XT_IOMMU_HUGE_PAGE_SIZE - XT_IOMMU_PAGE_SIZE;
+			continue;
+		}
+		level0 = next_table_or_new(&level1[level1_index(at)], gfp);
 
 		WRITE_ONCE(level0[level0_index(at)], make_entry(paddr + done, flags));
 	}
@@ -115,9 +111,13 @@ static inline size_t unmap_bytes(struct xt_iommu_domain *xt_domain, unsigned lon
 	for (done = 0; done < size; done += XT_IOMMU_PAGE_SIZE) {
 		unsigned long at = iova + done;
 		u64 *level1 = next_table(root[root_index(at)]);
-		u64 *level0 = next_table(level1[level1_index(at)]);
+		u64 *slot = &level1[level1_index(at)];
 
-		WRITE_ONCE(level0[level0_index(at)], 0);
+		if (xt_iommu_stale_unmap_option)
+			continue;
+		if (xt_iommu_huge_page_cleared(slot))
+			continue;
+		WRITE_ONCE(next_table(*slot)[level0_index(at)], 0);
 	}
 	return size;
 }
@@ -171,6 +171,8 @@ static phys_addr_t xt_iommu_iova_to_phys(struct iommu_domain *domain, dma_addr_t
 	entry = next_table(entry)[level1_index(iova)];
 	if (!(entry & XT_IOMMU_PTE_V))
 		return 0;
+	if (xt_iommu_is_huge_page(entry))
+		return entry_address(entry) | (iova & (XT_IOMMU_HUGE_PAGE_SIZE - 1));
 	entry = next_table(entry)[level0_index(iova)];
 	if (!(entry & XT_IOMMU_PTE_V))
 		return 0;
@@ -209,6 +211,7 @@ struct iommu_ops xt_iommu_ops = {
 	.probe_device		= xt_iommu_probe_device,
 	.device_group		= xt_iommu_device_group,
 	.of_xlate		= xt_iommu_of_xlate,
+	XT_IOMMU_HOST_OPS
 	.default_domain_ops	= &xt_iommu_domain_ops,
 	.pgsize_bitmap		= XT_IOMMU_PGSIZE_BITMAP,
 };

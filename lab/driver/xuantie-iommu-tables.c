@@ -141,6 +141,10 @@ struct iommu_domain *xt_iommu_domain_alloc(unsigned int type)
 	xt_domain = kzalloc(sizeof(*xt_domain), GFP_KERNEL);
 	if (!xt_domain)
 		return NULL;
+	if (XT_IOMMU_HOST_NEW_DOMAIN(&xt_domain->domain, type)) {
+		kfree(xt_domain);
+		return NULL;
+	}
 
 	spin_lock_init(&xt_domain->devices_lock);
 	mutex_init(&xt_domain->pgt_mutex);

@@ -68,6 +68,7 @@
 #define XT_IOMMU_INDEX_BITS	9
 #define XT_IOMMU_INDEX_MASK	((1UL << XT_IOMMU_INDEX_BITS) - 1)
 #define XT_IOMMU_LEVEL1_SHIFT	21
+#define XT_IOMMU_HUGE_PAGE_SIZE	(1UL << XT_IOMMU_LEVEL1_SHIFT)
 
 /*
  * What the driver advertises: 4 KiB, 2 MiB and 1 GiB.  It writes 4 KiB leaves whatever size it
@@ -148,6 +149,59 @@ extern unsigned int xt_iommu_root_shift_option;
 static inline unsigned int xt_iommu_root_shift(void)
 {
 	return xt_iommu_root_shift_option ? xt_iommu_root_shift_option : PGDIR_SHIFT;
+}
+
+/*
+ * Faults that this driver does not have and a lab may want, each a variable where the host's
+ * environment defines XT_IOMMU_LAB_SWITCHES and false, at no cost, where it does not.
+ *
+ * huge_page: a 2 MiB leaf wherever one fits.  stale_unmap: unmap leaves every entry as it is.
+ */
+#ifdef XT_IOMMU_LAB_SWITCHES
+extern bool xt_iommu_huge_page_option;
+extern bool xt_iommu_stale_unmap_option;
+#else
+#define xt_iommu_huge_page_option	false
+#define xt_iommu_stale_unmap_option	false
+#endif
+
+/* What a host adds to the operations, and to a new domain of the given type (0 or an error). */
+#ifndef XT_IOMMU_HOST_OPS
+#define XT_IOMMU_HOST_OPS
+#endif
+#ifndef XT_IOMMU_HOST_NEW_DOMAIN
+#define XT_IOMMU_HOST_NEW_DOMAIN(domain, type)	0
+#endif
+
+static inline u64 make_entry(phys_addr_t pa, u64 flags)
+{
+	return (pa >> XT_IOMMU_PAGE_SHIFT) << XT_IOMMU_PTE_PPN_SHIFT | flags;
+}
+
+static inline phys_addr_t entry_address(u64 entry)
+{
+	return ((entry >> XT_IOMMU_PTE_PPN_SHIFT) & XT_IOMMU_PTE_PPN_MASK)
+		<< XT_IOMMU_PAGE_SHIFT;
+}
+
+static inline bool xt_iommu_huge_page_fits(unsigned long iova, phys_addr_t pa, size_t size)
+{
+	return xt_iommu_huge_page_option && size >= XT_IOMMU_HUGE_PAGE_SIZE &&
+	       !((iova | pa) & (XT_IOMMU_HUGE_PAGE_SIZE - 1));
+}
+
+static inline bool xt_iommu_is_huge_page(u64 level1_entry)
+{
+	return xt_iommu_huge_page_option && (level1_entry & XT_IOMMU_PTE_R);
+}
+
+/* True when no level-0 table is below: the leaf goes with its first page, the others find none. */
+static inline bool xt_iommu_huge_page_cleared(u64 *slot)
+{
+	if (!xt_iommu_huge_page_option || (*slot && !xt_iommu_is_huge_page(*slot)))
+		return false;
+	WRITE_ONCE(*slot, 0);
+	return true;
 }
 
 static inline struct xt_iommu_domain *to_xt_iommu_domain(struct iommu_domain *domain)
