@@ -37,6 +37,7 @@ import Testing
       iommu open $DIR/test.iommulens
       iommu break map -iova 0xfffff000 -limit 1
       continue
+      iommu check
       finish
       iommu walk 0xfffff000 -device-walk
       iommu check
