@@ -58,17 +58,32 @@ import Testing
 
   @Test func aCallIsVerifiedAtTheNextOne() throws {
     let (target, investigator, domain) = try session()
+    investigator.watch(WatchRule(kinds: [.map], stop: .mismatch))
     let first = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0xffff_f000, 0x1_0617_2000))
+    let early = try investigator.findings(reason: "test")
+    #expect(early.running?.number == 1 && early.check.pages == 0 && early.calls.count == 1)
     #expect(first.mismatch == nil && !first.stops && investigator.pendingCall?.number == 1)
     target.driver.map(domain, 0xffff_f000, to: 0x1_0617_2000)
     let second = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0618_0000))
-    #expect(second.mismatch?.call.number == 1)
+    #expect(second.stops && second.mismatch?.call.number == 1)
     #expect(second.mismatch?.verification.verdict == .missing(level: 2))
     target.driver.map(domain, 0x1000, to: 0x1_0618_0000, prot: 7)
     investigator.targetRan()
     let last = try investigator.verifyPending()
     #expect(last?.verification.agrees == true)
     #expect(try investigator.verifyPending() == nil)
+    #expect(try investigator.findings(reason: "test").running == nil)
+  }
+
+  /// Whoever stops at every call has not asked for the one before.
+  @Test func onlyARuleAboutMismatchesTellsOfThem() throws {
+    let (target, investigator, domain) = try session()
+    investigator.watch(WatchRule(kinds: [.map], stop: .always))
+    _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0xffff_f000, 0x1_0617_2000))
+    target.driver.map(domain, 0xffff_f000, to: 0x1_0617_2000)
+    let second = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0618_0000))
+    #expect(second.stops && second.mismatch == nil)
+    #expect(try investigator.requireStore().verifications().values.map(\.verdict) == [.missing(level: 2)])
   }
 
   @Test func rulesFilterStopAndEnd() throws {
