@@ -374,7 +374,8 @@ static char *new_memory(size_t size, bool huge)
 		return NULL;
 	}
 	memory = (char *)(((uintptr_t)whole + SZ_2M - 1) & ~(SZ_2M - 1));
-	madvise(memory, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	if (madvise(memory, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) < 0)
+		step(-1, "madvise");
 	memset(memory, 0, size);
 	return memory;
 }
@@ -419,7 +420,7 @@ struct descriptor {
 #define DESCRIPTOR_EOP_IFCS_RS	0x0b000000U
 #define DESCRIPTOR_DD		1U
 
-/* The frame that a ring at the beginning of `memory` sends lies one page further on. */
+/* A ring at the beginning of `memory`; the frame it sends is at `iova` plus one page. */
 static void prepare_ring(char *memory, uint64_t iova)
 {
 	volatile struct descriptor *ring = (void *)memory;
@@ -482,6 +483,10 @@ static void run_vfio_map(void)
 	bind_to_vfio();
 	if (!open_container(&nic))
 		return;
+	/* The kernel turns huge pages off by itself where there is less than 512 MiB of memory. */
+	if (huge)
+		step(write_file("/sys/kernel/mm/transparent_hugepage/enabled", "madvise"),
+		     "write madvise to transparent_hugepage/enabled");
 	printf("init: memory behind the windows: %s\n",
 	       huge ? "huge pages where the kernel has them" : "4 KiB pages");
 	for (i = 0; i < 3; i++) {
@@ -531,9 +536,10 @@ static void run_vfio_alias(void)
 	}
 	if (!open_device(&nic))
 		return;
+	/* Both rings name the window the card works in: whichever it reads, it leads nowhere else. */
 	for (from = 0; from < 2; from++) {
 		for (i = 0; i < 2; i++)
-			prepare_ring(windows[i].memory, windows[i].iova);
+			prepare_ring(windows[i].memory, windows[from].iova);
 		transmit(&nic, windows[from].iova);
 		for (i = 0; i < 2; i++)
 			printf("init: dma: the card works at iova 0x%lx: the memory of 0x%lx was %s\n",
