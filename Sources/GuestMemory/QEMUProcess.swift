@@ -22,18 +22,24 @@ public struct QEMUProcess: Hashable, Sendable {
   /// Only the connection's own other end counts, so that another QEMU on this machine is never taken for it. Throws
   /// where the connection, or one process at its other end, cannot be found.
   public init(behind remote: String) throws(MemoryError) {
-    let pids: Set<Int32>
-    if let path = Self.socketPath(remote) {
-      pids = try Self.peers(ofSocketAt: path, remote: remote)
-    } else if let port = Self.port(remote) {
-      pids = try Self.peers(ofPort: port, remote: remote)
-    } else {
-      throw .unknownRemote(remote)
+    var pids = try Self.peers(of: remote)
+    // Until it executes another program, a process that was just forked shares all of its parent's descriptors, so one that
+    // holds the connection by chance is gone a moment later.
+    for _ in 0..<10 where pids.count > 1 {
+      usleep(20_000)
+      pids = try Self.peers(of: remote)
     }
     guard let pid = pids.first, pids.count == 1 else {
       throw .severalProcesses(remote: remote, pids: pids.sorted())
     }
     try self.init(pid: pid)
+  }
+
+  /// The processes at the other end of `remote`.
+  private static func peers(of remote: String) throws(MemoryError) -> Set<Int32> {
+    if let path = socketPath(remote) { return try peers(ofSocketAt: path, remote: remote) }
+    if let port = port(remote) { return try peers(ofPort: port, remote: remote) }
+    throw .unknownRemote(remote)
   }
 
   private static func socketPath(_ remote: String) -> String? {
