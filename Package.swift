@@ -24,10 +24,11 @@ let package = Package(
     .target(name: "CProcessMemory"),
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
+    .target(name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
       name: "Investigation",
-      dependencies: ["IOMMUModel", "GuestMemory", .product(name: "GRDB", package: "GRDB.swift")],
+      dependencies: ["IOMMUModel", "GuestMemory", "LinuxKernel", .product(name: "GRDB", package: "GRDB.swift")],
       swiftSettings: strict),
     .target(name: "Reports", dependencies: ["Investigation"], swiftSettings: strict),
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),

@@ -35,7 +35,7 @@ public struct FaultCause: Hashable, Sendable, CustomStringConvertible {
 }
 
 /// A root table: where translation starts.
-public struct TableRoot: Hashable, Sendable {
+public struct TableRoot: Hashable, Codable, Sendable {
   /// The root table's address.
   public let address: GPA
   /// Its format.

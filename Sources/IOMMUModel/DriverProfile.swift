@@ -37,8 +37,25 @@ public protocol DriverLayout: Sendable {
   /// The first-stage root of a domain, and the descriptor that the device's tables name it by.
   func domain(_ domain: KVA, in kernel: KernelMemory) throws(TargetError) -> Domain
 
+  /// What the driver keeps of a device at `data`, the core's `dev->iommu->priv`.
+  func attachment(_ data: KVA, in kernel: KernelMemory) throws(TargetError) -> DeviceAttachment
+
   /// The guest-physical address of the device's register block.
   func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA
+}
+
+/// What a driver keeps of a device behind its IOMMU.
+public struct DeviceAttachment: Hashable, Sendable {
+  /// Whom the IOMMU takes the device for.
+  public let requester: RequesterID
+  /// The domain it is attached to, as map calls carry it; nil for none.
+  public let domain: KVA?
+
+  /// An attachment.
+  public init(requester: RequesterID, domain: KVA?) {
+    self.requester = requester
+    self.domain = domain
+  }
 }
 
 /// A domain as the driver keeps it.

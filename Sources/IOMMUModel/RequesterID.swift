@@ -1,5 +1,5 @@
 /// Who asks for a translation: a PCI requester id, bus 15:8, device 7:3, function 2:0, with the PCI segment above it.
-public struct RequesterID: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct RequesterID: RawRepresentable, Hashable, Comparable, Codable, Sendable, CustomStringConvertible {
   /// Segment in bits 31:16, requester id in bits 15:0.
   public let rawValue: UInt32
 

@@ -25,10 +25,13 @@ public struct RecordedCall: Hashable, Sendable {
   public let requester: RequesterID?
   /// The functions above the driver's, innermost first; empty when they were not read.
   public var callers: [String]
+  /// Where the call was read: a file and line, `notes.txt:268`; nil for one seen in a debugger.
+  public let origin: String?
 
   /// A call seen.
   public init(
-    id: EventID? = nil, number: Int, call: DriverCall, root: TableRoot?, requester: RequesterID?, callers: [String] = []
+    id: EventID? = nil, number: Int, call: DriverCall, root: TableRoot?, requester: RequesterID?,
+    callers: [String] = [], origin: String? = nil
   ) {
     self.id = id
     self.number = number
@@ -36,6 +39,7 @@ public struct RecordedCall: Hashable, Sendable {
     self.root = root
     self.requester = requester
     self.callers = callers
+    self.origin = origin
   }
 }
 
@@ -52,9 +56,51 @@ public struct Verification: Hashable, Sendable {
   /// Per level, leaf tables first: bit s is set when every leaf lies where the driver would have put it with shift s at that
   /// level and the right shifts at the others. Empty for an unmap.
   public let shifts: [ShiftSet]
+  /// What the tables held where they disagreed: the first leaf that did and the last, or that one alone.
+  public let samples: [Sample]
+
+  /// A leaf that was not as it should be, and what the walk for it ended at.
+  public struct Sample: Hashable, Sendable {
+    /// The leaf's IOVA.
+    public let iova: IOVA
+    /// The entry that the call should have written; 0 after an unmap.
+    public let expected: UInt64
+    /// The level and value of the entry at which the walk ended.
+    public let level: Int, found: UInt64
+
+    /// A sample.
+    public init(iova: IOVA, expected: UInt64, level: Int, found: UInt64) {
+      (self.iova, self.expected, self.level, self.found) = (iova, expected, level, found)
+    }
+  }
+
+  /// What was found.
+  public init(
+    leaves: Int, agreeing: Int, verdict: Verdict, iova: IOVA?, shifts: [ShiftSet], samples: [Sample] = []
+  ) {
+    (self.leaves, self.agreeing, self.verdict, self.iova) = (leaves, agreeing, verdict, iova)
+    (self.shifts, self.samples) = (shifts, samples)
+  }
 
   /// Whether all leaves were as they should be.
   public var agrees: Bool { verdict == .agrees }
+}
+
+extension Verification.Sample {
+  /// As an investigation file keeps it: four hexadecimal numbers.
+  var stored: String {
+    [iova.rawValue, expected, UInt64(truncatingIfNeeded: level), found].map { String($0, radix: 16) }
+      .joined(separator: ":")
+  }
+
+  /// The sample in that form; nil for anything else.
+  init?(stored: Substring) {
+    let numbers = stored.split(separator: ":").map { UInt64($0, radix: 16) }
+    guard numbers.count == 4, let iova = numbers[0], let expected = numbers[1], let level = numbers[2],
+      let found = numbers[3], level < 8
+    else { return nil }
+    self.init(iova: IOVA(iova), expected: expected, level: Int(level), found: found)
+  }
 }
 
 /// A set of shifts, 0 to 63.

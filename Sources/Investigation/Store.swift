@@ -19,7 +19,7 @@ public final class InvestigationStore {
   /// Marks the file as an investigation: `IOML`.
   static let applicationID = 0x494f_4d4c
   /// The newest schema that this version reads and writes.
-  static let schemaVersion = 1
+  static let schemaVersion = 2
 
   /// The file.
   public let path: String
@@ -84,7 +84,7 @@ public final class InvestigationStore {
     configuration.readonly = true
     configuration.busyMode = .timeout(patience)
     let database = try DatabaseQueue(path: path, configuration: configuration)
-    _ = try database.read { try isPrepared($0, path: path) }
+    _ = try database.read { try storedVersion($0, path: path) }
     try database.close()
   }
 
@@ -107,8 +107,8 @@ public final class InvestigationStore {
     }
   }
 
-  /// Whether the tables are there; throws for a database that is something else or newer.
-  private static func isPrepared(_ db: Database, path: String) throws -> Bool {
+  /// The schema in the file, 0 before there is one; throws for a database that is something else or newer.
+  private static func storedVersion(_ db: Database, path: String) throws -> Int {
     let application = try Int.fetchOne(db, sql: "PRAGMA application_id") ?? 0
     let version = try Int.fetchOne(db, sql: "PRAGMA user_version") ?? 0
     let tables = try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master") ?? 0
@@ -116,17 +116,19 @@ public final class InvestigationStore {
       throw InvestigationError(
         "\(path) is an SQLite database, but not an investigation; it was left as it is. Choose another name.")
     }
+    if version < 0 { throw Damage(what: "its schema has the number \(version)") }
     if version > schemaVersion {
       throw InvestigationError(
         "\(path) was written by a newer IOMMULens (schema \(version), this one reads up to \(schemaVersion)). "
           + "Update IOMMULens to open it.")
     }
-    return version == schemaVersion
+    return version
   }
 
   private static func prepare(_ db: Database, path: String) throws {
-    if try isPrepared(db, path: path) { return }
-    try db.execute(sql: schema)
+    let version = try storedVersion(db, path: path)
+    if version == schemaVersion { return }
+    for step in schema[version...] { try db.execute(sql: step) }
     try db.execute(sql: "PRAGMA application_id = \(applicationID); PRAGMA user_version = \(schemaVersion)")
   }
 
@@ -148,7 +150,7 @@ public final class InvestigationStore {
     }
   }
 
-  private func write<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
+  func write<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
     let before = session
     do { return try database.write(body) } catch {
       session = before
@@ -156,11 +158,11 @@ public final class InvestigationStore {
     }
   }
 
-  private func read<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
+  func read<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
     do { return try database.read(body) } catch { throw Self.failure(error, path: path) }
   }
 
-  private func event(_ db: Database, kind: String) throws -> EventID {
+  func event(_ db: Database, kind: String) throws -> EventID {
     if session == nil {
       try db.execute(
         sql: "INSERT INTO session(side, process, started) VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
@@ -195,15 +197,15 @@ public final class InvestigationStore {
       try db.cachedStatement(
         sql: """
           INSERT INTO call(event, kind, number, function, domain, iova, length, page_size, page_count, target, prot, gfp,
-                           requester, root, mode)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                           requester, root, mode, origin)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
           """
       ).execute(arguments: [
         id.rawValue, kind, stored.number, call.function, signed(call.domain.rawValue), signed(call.iova.rawValue),
         signed(call.length), call.pages.map { signed($0.size) }, call.pages.map { signed($0.count) },
         call.target.map { signed($0.rawValue) }, call.protection.map { Int64($0.rawValue) }, allocation.map(signed),
         recorded.requester.map { Int64($0.rawValue) }, recorded.root.map { signed($0.address.rawValue) },
-        recorded.root?.mode.rawValue,
+        recorded.root?.mode.rawValue, recorded.origin,
       ])
       try insertCallers(recorded.callers, of: id, db)
     }
@@ -270,7 +272,8 @@ public final class InvestigationStore {
       call: DriverCall(
         function: try row.value("function"), operation: operation, domain: KVA(unsigned(try row.value("domain"))),
         iova: IOVA(unsigned(try row.value("iova"))), length: unsigned(try row.value("length")), pages: pages),
-      root: root, requester: requester.map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) }, callers: callers)
+      root: root, requester: requester.map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) }, callers: callers,
+      origin: try row.optional("origin"))
   }
 
   // MARK: Verifications
@@ -282,13 +285,14 @@ public final class InvestigationStore {
       let (level, found, detail) = particulars(verification.verdict)
       try db.cachedStatement(
         sql: """
-          INSERT INTO verification(event, call, leaves, agreeing, verdict, level, found, detail, iova, shifts)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+          INSERT INTO verification(event, call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
           """
       ).execute(arguments: [
         id.rawValue, call.rawValue, verification.leaves, verification.agreeing, verification.verdict.name, level,
         found.map(signed), detail, verification.iova.map { signed($0.rawValue) },
         verification.shifts.map { String($0.rawValue, radix: 16) }.joined(separator: ","),
+        verification.samples.map(\.stored).joined(separator: ","),
       ])
     }
   }
@@ -317,8 +321,15 @@ public final class InvestigationStore {
           }
           return ShiftSet(rawValue: bits)
         }
+        let samples = try (row.value("samples") as String).split(separator: ",").map { word in
+          guard let sample = Verification.Sample(stored: word) else {
+            throw Damage(what: "a verification has the sample '\(word)'")
+          }
+          return sample
+        }
         found[EventID(rawValue: try row.value("call"))] = Verification(
-          leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts)
+          leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts,
+          samples: samples)
       }
       return found
     }
@@ -449,7 +460,10 @@ public final class InvestigationStore {
     }
   }
 
-  private static let schema = """
+  /// What makes each version of the schema out of the one before it. Files of every version are about: a step that was
+  /// released never changes.
+  private static let schema = [
+    """
     CREATE TABLE session(id INTEGER PRIMARY KEY, side TEXT NOT NULL, process INTEGER NOT NULL, started TEXT NOT NULL);
     CREATE TABLE event(id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES session(id), sequence INTEGER NOT NULL,
                        monotonic_ns INTEGER NOT NULL, kind TEXT NOT NULL);
@@ -472,11 +486,25 @@ public final class InvestigationStore {
     CREATE INDEX page_hash ON page(hash);
     CREATE TABLE snapshot_page(snapshot INTEGER NOT NULL REFERENCES event(id), address INTEGER NOT NULL,
                                page INTEGER NOT NULL REFERENCES page(id), PRIMARY KEY(snapshot, address)) WITHOUT ROWID;
+    """,
     """
+    CREATE TABLE translation(event INTEGER PRIMARY KEY REFERENCES event(id), requester INTEGER, iova INTEGER NOT NULL,
+                             count INTEGER NOT NULL, stride INTEGER NOT NULL, access INTEGER, answer_address INTEGER,
+                             answer_mask INTEGER, answer_access INTEGER, before BLOB NOT NULL, after BLOB NOT NULL,
+                             device TEXT, operation TEXT, path TEXT, length INTEGER);
+    CREATE TABLE kernel_state(event INTEGER PRIMARY KEY REFERENCES event(id), state TEXT NOT NULL);
+    CREATE TABLE log(event INTEGER PRIMARY KEY REFERENCES event(id), origin TEXT NOT NULL, line INTEGER NOT NULL,
+                     time_ns INTEGER, text TEXT NOT NULL, meaning TEXT NOT NULL, UNIQUE(origin, line, text));
+    CREATE TABLE cookie(event INTEGER PRIMARY KEY REFERENCES event(id), domain INTEGER NOT NULL, held INTEGER NOT NULL,
+                        callers TEXT NOT NULL);
+    ALTER TABLE call ADD COLUMN origin TEXT;
+    ALTER TABLE verification ADD COLUMN samples TEXT NOT NULL DEFAULT '';
+    """,
+  ]
 }
 
-private func signed(_ bits: UInt64) -> Int64 { Int64(bitPattern: bits) }
-private func unsigned(_ bits: Int64) -> UInt64 { UInt64(bitPattern: bits) }
+func signed(_ bits: UInt64) -> Int64 { Int64(bitPattern: bits) }
+func unsigned(_ bits: Int64) -> UInt64 { UInt64(bitPattern: bits) }
 
 /// The parts of a verdict that have columns of their own.
 private func particulars(_ verdict: Verdict) -> (level: Int?, found: UInt64?, detail: String) {
@@ -510,13 +538,13 @@ private func verdict(_ name: String, level: Int?, found: UInt64?, detail: String
 }
 
 /// A value in the file that no version writes: somebody else's work, or a broken disk.
-private struct Damage: Error {
+struct Damage: Error {
   let what: String
 }
 
 extension Row {
   /// A column's value; an error, never a trap, when it is missing or of another type.
-  fileprivate func value<Value: DatabaseValueConvertible>(_ column: String) throws -> Value {
+  func value<Value: DatabaseValueConvertible>(_ column: String) throws -> Value {
     let stored: DatabaseValue = try decode(DatabaseValue.self, forColumn: column)
     guard let value = Value.fromDatabaseValue(stored) else {
       throw Damage(what: "column \(column) holds \(stored.isNull ? "nothing" : stored.description)")
@@ -525,7 +553,7 @@ extension Row {
   }
 
   /// A column's value, nil for none.
-  fileprivate func optional<Value: DatabaseValueConvertible>(_ column: String) throws -> Value? {
+  func optional<Value: DatabaseValueConvertible>(_ column: String) throws -> Value? {
     let stored: DatabaseValue = try decode(DatabaseValue.self, forColumn: column)
     return stored.isNull ? nil : try value(column) as Value
   }

@@ -28,19 +28,34 @@ public struct Verifier {
     var leaves = 0
     var agreeing = 0
     var first: (IOVA, Verdict)?
+    var samples: [Verification.Sample] = []
     for run in runs {
       for position in Self.sample(run.count, limit: Self.leafLimit) {
         leaves += 1
-        let verdict = Self.verdict(
-          for: run, position, geometry.walk(run.iova(position), root: root.address, in: memory))
-        if verdict == .agrees { agreeing += 1 } else if first == nil { first = (run.iova(position), verdict) }
+        let walk = geometry.walk(run.iova(position), root: root.address, in: memory)
+        let verdict = Self.verdict(for: run, position, walk)
+        if verdict == .agrees {
+          agreeing += 1
+          continue
+        }
+        if first == nil { first = (run.iova(position), verdict) }
+        Self.keep(run.iova(position), expected: run.leaf(position).rawValue, walk, in: &samples)
       }
     }
     let shifts = (0..<geometry.levels.count).map {
       explainingShifts(atLevel: $0, runs: runs, geometry: geometry, root: root)
     }
     return Verification(
-      leaves: leaves, agreeing: agreeing, verdict: first?.1 ?? .agrees, iova: first?.0, shifts: shifts)
+      leaves: leaves, agreeing: agreeing, verdict: first?.1 ?? .agrees, iova: first?.0, shifts: shifts,
+      samples: samples)
+  }
+
+  /// Keeps what a walk ended at: the first of all, and the last.
+  private static func keep(_ iova: IOVA, expected: UInt64, _ walk: Walk, in samples: inout [Verification.Sample]) {
+    guard let last = walk.steps.last else { return }
+    if samples.count > 1 { samples.removeLast() }
+    samples.append(
+      Verification.Sample(iova: iova, expected: expected, level: last.level, found: last.entry.rawValue))
   }
 
   private func verifyUnmap(_ call: DriverCall, root: TableRoot) -> Verification {
@@ -48,19 +63,24 @@ public struct Verifier {
     var leaves = 0
     var agreeing = 0
     var first: (IOVA, Verdict)?
+    var samples: [Verification.Sample] = []
     for position in Self.sample(call.length / 4096, limit: Self.leafLimit) {
       leaves += 1
       let iova = call.iova + position &* 4096
-      switch geometry.walk(iova, root: root.address, in: memory).outcome {
+      let walk = geometry.walk(iova, root: root.address, in: memory)
+      switch walk.outcome {
       case .mapped(let found, _, _):
         if first == nil { first = (iova, .staleAfterUnmap(found)) }
+        Self.keep(iova, expected: 0, walk, in: &samples)
       case .unreadable(let failure):
         if first == nil { first = (iova, .unreadable(failure.address)) }
       case .notMapped, .malformed, .notCanonical:
         agreeing += 1
       }
     }
-    return Verification(leaves: leaves, agreeing: agreeing, verdict: first?.1 ?? .agrees, iova: first?.0, shifts: [])
+    return Verification(
+      leaves: leaves, agreeing: agreeing, verdict: first?.1 ?? .agrees, iova: first?.0, shifts: [],
+      samples: samples)
   }
 
   /// What the specification walk of a leaf's IOVA says about the leaf.

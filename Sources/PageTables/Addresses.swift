@@ -1,7 +1,7 @@
 // Four kinds of 64-bit address meet in one investigation. Each is a type, so that one cannot pass for another.
 
 /// A 64-bit address of one kind. Arithmetic wraps: an address read from a hostile table must never trap.
-public protocol Address: RawRepresentable, Hashable, Comparable, Sendable, BitwiseCopyable,
+public protocol Address: RawRepresentable, Hashable, Comparable, Codable, Sendable, BitwiseCopyable,
   CustomStringConvertible
 where RawValue == UInt64 {
   /// The address with these 64 bits; every value is an address.

@@ -109,7 +109,10 @@ public struct XuanTieDriver: DriverProfile {
       domain: try target.offset(of: "domain", in: domain),
       rootPageNumber: try target.offset(of: "td.stage1.s1ppn", in: domain),
       mode: try target.offset(of: "td.stage1.s1mode", in: domain),
-      descriptor: try target.offset(of: "td.tdcfg.tdtab_dma", in: domain))
+      descriptor: try target.offset(of: "td.tdcfg.tdtab_dma", in: domain),
+      attachment: try? XuanTieLayout.Attachment(
+        requester: target.offset(of: "rsid", in: "struct xt_iommu_master"),
+        domain: target.offset(of: "domain", in: "struct xt_iommu_master")))
   }
 }
 
@@ -138,9 +141,15 @@ extension XuanTie {
   }
 }
 
-/// Where this kernel's `struct xt_iommu_domain` keeps what a walk needs, as offsets from its start.
+/// Where this kernel's `struct xt_iommu_domain` keeps what a walk needs, and `struct xt_iommu_master` a device's
+/// attachment, as offsets from their starts.
 struct XuanTieLayout: DriverLayout {
+  struct Attachment {
+    let requester, domain: UInt64
+  }
+
   let domain, rootPageNumber, mode, descriptor: UInt64
+  let attachment: Attachment?
 
   func domain(_ pointer: KVA, in kernel: KernelMemory) throws(TargetError) -> Domain {
     let start = KVA(pointer.rawValue &- domain)
@@ -153,6 +162,16 @@ struct XuanTieLayout: DriverLayout {
     return Domain(
       pointer: pointer, root: TableRoot(address: GPA(page << 12), mode: mode),
       descriptor: descriptor == 0 ? nil : GPA(descriptor))
+  }
+
+  func attachment(_ data: KVA, in kernel: KernelMemory) throws(TargetError) -> DeviceAttachment {
+    guard let attachment else { throw TargetError("`struct xt_iommu_master` is not in the debug information.") }
+    let place = data + attachment.requester
+    let word = try kernel.word(at: KVA(place.rawValue & ~7)) >> ((place.rawValue & 4) * 8)
+    let owner = try kernel.word(at: data + attachment.domain)
+    return DeviceAttachment(
+      requester: RequesterID(rawValue: UInt32(truncatingIfNeeded: word)),
+      domain: owner == 0 ? nil : KVA(owner) + domain)
   }
 
   func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA {

@@ -261,7 +261,7 @@ import Testing
     #expect(message(left) == "\(left) \(foreign)")
     #expect(
       message(newer)
-        == "\(newer) was written by a newer IOMMULens (schema 2, this one reads up to 1). Update IOMMULens to open it.")
+        == "\(newer) was written by a newer IOMMULens (schema 3, this one reads up to 2). Update IOMMULens to open it.")
     #expect(message(cut) == "\(cut) cannot be used: file is not a database.")
     let after = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
     #expect(before == after)

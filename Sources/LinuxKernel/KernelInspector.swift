@@ -1,0 +1,143 @@
+public import IOMMUModel
+import PageTables
+
+/// Reads how Linux has set up devices, groups and domains, without running anything in it.
+///
+/// Structures: Linux 5.10 to 6.x `drivers/base/core.c` (`devices_kset`), `drivers/iommu/iommu.c` (`iommu_group`),
+/// `kernel/irq/irqdomain.c` (`irq_domain_list`). Which members there are is asked, never concluded from a version.
+public struct KernelInspector {
+  private let target: any Target
+  private let reader: StructureReader
+  private let kernel: KernelMemory
+  private let driver: any DriverLayout
+
+  /// An inspector of the kernel that `target` holds; `driver` knows the IOMMU driver's own structures.
+  public init(target: any Target, layouts: StructureLayouts, kernel: KernelMemory, driver: any DriverLayout) {
+    self.target = target
+    self.kernel = kernel
+    self.driver = driver
+    reader = StructureReader(layouts: layouts, kernel: kernel)
+  }
+
+  /// Everything that can be read now. What cannot is told in ``KernelState/unknown``.
+  public func state() -> KernelState {
+    var state = KernelState()
+    func attempt(_ body: () throws(TargetError) -> Void) {
+      do throws(TargetError) { try body() } catch { state.unknown.append(error.description) }
+    }
+    attempt { () throws(TargetError) in try addDevices(to: &state) }
+    attempt { () throws(TargetError) in state.interrupts = try interrupts() }
+    state.registered = (try? target.evaluate("(unsigned long)&iommu_device_list")).flatMap {
+      try? reader.list(KVA($0), of: "struct iommu_device", linkedBy: "list").count
+    }
+    return state
+  }
+
+  // MARK: Devices, groups, domains
+
+  private static let device = "struct device"
+  private static let groupType = "struct iommu_group"
+
+  /// The addresses of all devices that the driver core knows.
+  private func allDevices() throws(TargetError) -> [KVA] {
+    let set = KVA(try global("devices_kset"))
+    guard set.rawValue != 0 else { throw TargetError("The kernel has no devices yet: `devices_kset` is not set up.") }
+    return try reader.list(set, of: Self.device, linkedBy: "kobj.entry")
+  }
+
+  private func global(_ name: String) throws(TargetError) -> UInt64 {
+    do { return try target.evaluate("(unsigned long)\(name)") } catch {
+      throw TargetError("This kernel's devices cannot be listed: \(error)")
+    }
+  }
+
+  private func addDevices(to state: inout KernelState) throws(TargetError) {
+    let ownOperations = try? target.evaluate("(unsigned long)&iommu_dma_ops")
+    var groups: [KVA: Int] = [:]
+    for address in try allDevices() {
+      guard let name = try reader.string("kobj.name", of: Self.device, at: address) else { continue }
+      let bus =
+        try reader.pointer("bus", of: Self.device, at: address)
+        .flatMap { bus throws(TargetError) in try reader.string("name", of: "struct bus_type", at: bus) } ?? ""
+      let group = try? reader.pointer("iommu_group", of: Self.device, at: address)
+      if group == nil && bus != "pci" { continue }
+      var device = KernelState.Device(name: name, bus: bus, requester: RequesterID(bdf: name))
+      device.driver = try? reader.pointer("driver", of: Self.device, at: address)
+        .flatMap { try reader.string("name", of: "struct device_driver", at: $0) }
+      if let ownOperations, reader.has("dma_ops", of: Self.device) {
+        device.usesIOMMU = try reader.value("dma_ops", of: Self.device, at: address) == ownOperations
+      } else if reader.has("dma_iommu", of: Self.device) {
+        // From 6.12 the DMA layer has a bit in place of a table; it shares its word with others, so it is left to GDB.
+        device.usesIOMMU = (try? target.evaluate("((\(Self.device) *)\(address))->dma_iommu")).map { $0 != 0 }
+      }
+      if let group {
+        if groups[group] == nil { groups[group] = try add(group, to: &state) }
+        device.group = groups[group]
+      }
+      if let kept = try? reader.pointer([("iommu", Self.device), ("priv", "struct dev_iommu")], from: address) {
+        let attachment = try? driver.attachment(kept, in: kernel)
+        if let requester = attachment?.requester { device.requester = requester }
+        device.attached = attachment?.domain
+        if let domain = attachment?.domain { add(domain: domain, to: &state) }
+      }
+      state.devices.append(device)
+    }
+    state.groups.sort { $0.id < $1.id }
+    // The driver core adds a device when its parent's driver finds it: bus order reads better.
+    state.devices.sort {
+      ($0.isPCI ? 0 : 1, $0.requester?.rawValue ?? 0, $0.name) < (
+        $1.isPCI ? 0 : 1, $1.requester?.rawValue ?? 0, $1.name
+      )
+    }
+  }
+
+  /// Adds the group at `address` with its domains; returns its number.
+  private func add(_ address: KVA, to state: inout KernelState) throws(TargetError) -> Int {
+    let group = KernelState.Group(
+      id: Int(truncatingIfNeeded: try reader.value("id", of: Self.groupType, at: address) & 0xffff_ffff),
+      defaultDomain: try reader.pointer("default_domain", of: Self.groupType, at: address),
+      domain: try reader.pointer("domain", of: Self.groupType, at: address))
+    state.groups.append(group)
+    for domain in [group.defaultDomain, group.domain] { if let domain { add(domain: domain, to: &state) } }
+    return group.id
+  }
+
+  private func add(domain pointer: KVA, to state: inout KernelState) {
+    guard state.domain(pointer) == nil else { return }
+    let table = try? driver.domain(pointer, in: kernel)
+    state.domains.append(
+      KernelState.Domain(
+        pointer: pointer, type: (try? reader.value("type", of: "struct iommu_domain", at: pointer)) ?? 0,
+        root: table.flatMap { $0.root.address.rawValue == 0 ? nil : $0.root }, descriptor: table?.descriptor))
+  }
+
+  // MARK: Interrupts
+
+  /// What `irq_domain_check_msi_remap` (Linux 5.10 to 6.1, `kernel/irq/irqdomain.c`) would look at.
+  private func interrupts() throws(TargetError) -> KernelState.Interrupts {
+    let type = "struct irq_domain"
+    let head = KVA(try target.evaluate("(unsigned long)&irq_domain_list"))
+    let message = try target.evaluate("(unsigned long)IRQ_DOMAIN_FLAG_MSI")
+    // 6.2 renamed it.
+    let old = try? target.evaluate("(unsigned long)IRQ_DOMAIN_FLAG_MSI_REMAP")
+    let remapping: UInt64 =
+      if let old { old } else { try target.evaluate("(unsigned long)IRQ_DOMAIN_FLAG_ISOLATED_MSI") }
+    var found = KernelState.Interrupts(
+      unsafeAllowed: (try? target.evaluate("(unsigned long)allow_unsafe_interrupts")).map { $0 & 0xff != 0 },
+      messageDomains: [], withoutRemapping: [])
+    for domain in try reader.list(head, of: type, linkedBy: "link") {
+      guard try reader.value("flags", of: type, at: domain) & message != 0 else { continue }
+      let name = (try? reader.string("name", of: type, at: domain)) ?? "\(domain)"
+      found.messageDomains.append(name)
+      var ancestor: KVA? = domain
+      var isRemapped = false
+      for _ in 0..<64 {
+        guard let place = ancestor, !isRemapped else { break }
+        isRemapped = try reader.value("flags", of: type, at: place) & remapping != 0
+        ancestor = reader.has("parent", of: type) ? try reader.pointer("parent", of: type, at: place) : nil
+      }
+      if !isRemapped { found.withoutRemapping.append(name) }
+    }
+    return found
+  }
+}

@@ -1,0 +1,139 @@
+public import IOMMUModel
+public import PageTables
+
+/// How Linux has set up the devices behind an IOMMU, at one moment. What could not be read is nil or said in ``unknown``.
+public struct KernelState: Codable, Hashable, Sendable {
+  /// A device of the kernel's: `struct device`.
+  public struct Device: Codable, Hashable, Sendable {
+    /// Its name: `0000:00:01.0`.
+    public var name: String
+    /// Its bus: `pci`, `platform`.
+    public var bus: String
+    /// The bound driver; nil for none.
+    public var driver: String?
+    /// The number of its IOMMU group; nil while the IOMMU core does not know it.
+    public var group: Int?
+    /// The requester id that the IOMMU driver keeps for it, else the one in a PCI device's name.
+    public var requester: RequesterID?
+    /// The domain that the IOMMU driver has attached it to.
+    public var attached: KVA?
+    /// Whether its DMA mappings go through the IOMMU layer.
+    public var usesIOMMU: Bool?
+
+    /// A device.
+    public init(
+      name: String, bus: String, driver: String? = nil, group: Int? = nil, requester: RequesterID? = nil,
+      attached: KVA? = nil, usesIOMMU: Bool? = nil
+    ) {
+      (self.name, self.bus, self.driver, self.group) = (name, bus, driver, group)
+      (self.requester, self.attached, self.usesIOMMU) = (requester, attached, usesIOMMU)
+    }
+
+    /// Whether it sits on a PCI bus, as everything with a requester id of its own does.
+    public var isPCI: Bool { bus == "pci" }
+  }
+
+  /// An IOMMU group: devices that cannot be told apart by the IOMMU.
+  public struct Group: Codable, Hashable, Sendable {
+    /// Its number, as in /sys/kernel/iommu_groups.
+    public var id: Int
+    /// The domain that its devices' own DMA uses; nil for none, which means that they go around the IOMMU.
+    public var defaultDomain: KVA?
+    /// The domain in use now; VFIO's while a guest has the group.
+    public var domain: KVA?
+
+    /// A group.
+    public init(id: Int, defaultDomain: KVA?, domain: KVA?) {
+      (self.id, self.defaultDomain, self.domain) = (id, defaultDomain, domain)
+    }
+  }
+
+  /// A domain that a group or a device names.
+  public struct Domain: Codable, Hashable, Sendable {
+    /// `struct iommu_domain *`, as map calls carry it.
+    public var pointer: KVA
+    /// `iommu_domain.type`; Linux `include/linux/iommu.h`.
+    public var type: UInt64
+    /// Its table; nil before the first attach.
+    public var root: TableRoot?
+    /// The descriptor that the device's tables name it by.
+    public var descriptor: GPA?
+
+    /// A domain.
+    public init(pointer: KVA, type: UInt64, root: TableRoot?, descriptor: GPA?) {
+      (self.pointer, self.type, self.root, self.descriptor) = (pointer, type, root, descriptor)
+    }
+
+    /// What the type means: bit 0 paging, bit 1 used by the DMA layer, bit 2 identity, bit 3 flush queue.
+    public var kind: String {
+      switch type {
+      case 0: "blocked"
+      case 1: "unmanaged (VFIO or a driver of its own)"
+      case 3: "DMA"
+      case 4: "identity"
+      case 11: "DMA, flushed lazily"
+      default: "type \(hex(type))"
+      }
+    }
+  }
+
+  /// What VFIO asks of interrupts before it gives a device away.
+  public struct Interrupts: Codable, Hashable, Sendable {
+    /// The parameter `vfio_iommu_type1.allow_unsafe_interrupts`; nil where VFIO's type 1 is not built in.
+    public var unsafeAllowed: Bool?
+    /// Interrupt domains that carry MSIs, by name.
+    public var messageDomains: [String]
+    /// Those of them behind which nothing remaps interrupts.
+    public var withoutRemapping: [String]
+
+    /// What was found.
+    public init(unsafeAllowed: Bool?, messageDomains: [String], withoutRemapping: [String]) {
+      self.unsafeAllowed = unsafeAllowed
+      (self.messageDomains, self.withoutRemapping) = (messageDomains, withoutRemapping)
+    }
+  }
+
+  /// An IOMMU driver's answer to a question of the core: `ops->capable`.
+  public enum Answer: Codable, Hashable, Sendable {
+    /// It says yes.
+    case yes
+    /// It says no.
+    case no
+    /// It has no such callback, which the core takes for no.
+    case absent
+    /// It could not be told, and why.
+    case unknown(String)
+
+    /// Whether the core takes it for a no.
+    public var isRefusal: Bool { self == .no || self == .absent }
+  }
+
+  /// Devices in a group, and PCI devices without one.
+  public var devices: [Device] = []
+  /// Groups by number.
+  public var groups: [Group] = []
+  /// Domains, in the order in which groups name them.
+  public var domains: [Domain] = []
+  /// IOMMUs registered with the core; nil when it could not be read.
+  public var registered: Int?
+  /// The member of the operations table that holds the driver's map function: `map` (5.10), `map_pages` (from 5.14).
+  public var mapOperation: String?
+  /// Whether DMA through the IOMMU is cache-coherent; without it VFIO refuses to bind (Linux 6.x `drivers/vfio/group.c`).
+  public var cacheCoherency: Answer = .unknown("not asked")
+  /// Whether the IOMMU remaps interrupts.
+  public var interruptRemapping: Answer = .unknown("not asked")
+  /// What VFIO needs of interrupts; nil when it could not be read.
+  public var interrupts: Interrupts?
+  /// What could not be read, a sentence each.
+  public var unknown: [String] = []
+
+  /// Nothing known.
+  public init() {}
+
+  /// The group with this number.
+  public func group(_ id: Int?) -> Group? { id.flatMap { id in groups.first { $0.id == id } } }
+  /// The domain at this address.
+  public func domain(_ pointer: KVA?) -> Domain? {
+    pointer.flatMap { pointer in domains.first { $0.pointer == pointer } }
+  }
+}
