@@ -30,10 +30,10 @@ let package = Package(
       name: "Investigation",
       dependencies: ["IOMMUModel", "GuestMemory", "LinuxKernel", .product(name: "GRDB", package: "GRDB.swift")],
       swiftSettings: strict),
-    .target(name: "Reports", dependencies: ["Investigation"], swiftSettings: strict),
+    .target(name: "Reports", dependencies: ["Investigation", "LinuxKernel"], swiftSettings: strict),
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
-      name: "IOMMULensPython", dependencies: ["CPython", "XuanTie", "Investigation", "Reports"],
+      name: "IOMMULensPython", dependencies: ["CPython", "XuanTie", "Investigation", "LinuxKernel", "Reports"],
       exclude: ["exports.map"], swiftSettings: strict),
     .executableTarget(
       name: "iommulens",

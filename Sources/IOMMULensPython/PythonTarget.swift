@@ -2,7 +2,7 @@ internal import IOMMUModel
 internal import PageTables
 
 /// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `read_virtual`, `read_physical`,
-/// `connection` and `monitor`.
+/// `connection`, `monitor` and `is_inside`.
 final class PythonTarget: Target {
   private let object: PythonReference
 
@@ -67,6 +67,13 @@ final class PythonTarget: Target {
 
   func monitor(_ command: String) throws(TargetError) -> String {
     try ask("monitor", .string(command)) { try $0.string("monitor()") }
+  }
+
+  func isInside(_ function: String, _ place: CallPlace?) -> Bool {
+    let thread = place.map { PythonValue.integer($0.thread) } ?? nil
+    let stack = place.map { PythonValue($0.stack) } ?? nil
+    // A stack that cannot be read is no reason to wait for ever.
+    return (try? ask("is_inside", .string(function), thread, stack) { try $0.bool("is_inside()") }) ?? false
   }
 }
 

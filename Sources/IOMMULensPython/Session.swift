@@ -1,5 +1,6 @@
 internal import IOMMUModel
 internal import Investigation
+internal import LinuxKernel
 internal import PageTables
 internal import Reports
 internal import XuanTie
@@ -67,8 +68,8 @@ let sessionConstructor: CFunction = {
     An investigation from inside a debugger.
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
-    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None and
-    monitor(command) -> str; each raises TargetError with a full sentence when it cannot answer.
+    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None,
+    monitor(command) -> str and is_inside(function, thread or None, stack pointer or None) -> bool; each raises TargetError with a full sentence when it cannot answer.
     """
   ) { arguments in Session(PythonTarget(try arguments.object("debugger"))) }
 }
@@ -207,14 +208,39 @@ var sessionMethods: [CFunction] {
     },
     {
       session(
-        $0, $1, $2, "hit(function, arguments)",
-        "Takes note of a call at its entry, after verifying the one before it; whether the guest should stop."
+        $0, $1, $2, "hit(function, arguments, thread=None, stack=None, callers=None)",
+        """
+        Takes note of a call at its entry, after verifying those before it; whether the guest should stop.
+
+        `thread` is the debugger's number for the CPU, `stack` its stack pointer: they tell which calls have returned.
+        """
       ) { session, arguments in
+        var place: CallPlace?
+        if let thread = try arguments.optionalInt("thread"), let stack = try arguments.optionalUInt64("stack") {
+          place = CallPlace(thread: thread, stack: stack)
+        }
         let hit = try session.investigator.hit(
-          try arguments.string("function"), arguments: try arguments.uint64List("arguments"))
+          try arguments.string("function"), arguments: try arguments.uint64List("arguments"), place: place,
+          callers: try arguments.optional("callers") == nil ? [] : try arguments.stringList("callers"))
         if let mismatch = hit.mismatch { session.mismatch = mismatch }
         return .bool(hit.stops)
       }
+    },
+    {
+      session(
+        $0, $1, $2, "cookie_requested(domain, callers)",
+        "Takes note of a call of the kernel's iommu_get_dma_cookie() at its entry."
+      ) { session, arguments in
+        try session.investigator.cookieRequested(
+          domain: KVA(try arguments.uint64("domain")), callers: try arguments.stringList("callers"))
+        return nil
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "records_everything()",
+        "Whether all calls are recorded, so that what happens once at boot is worth it."
+      ) { session, _ in .bool(session.investigator.recordsEverything) }
     },
     {
       session(
@@ -243,9 +269,9 @@ var sessionMethods: [CFunction] {
         $0, $1, $2, "returned()",
         "Verifies the last recorded call, which must have returned. Text when the user was shown its entry, else None."
       ) { session, _ in
-        guard let (call, verification) = try session.investigator.verifyPending() else { return nil }
-        guard session.shown?.id == call.id else { return nil }
-        let shown = session.shown ?? call
+        let verified = try session.investigator.verifyPending()
+        guard let shown = session.shown, let (call, verification) = verified.first(where: { $0.call.id == shown.id })
+        else { return nil }
         session.shown = nil
         let head = "\(call.call.isMap ? "map" : "unmap") #\(call.number)   returned\n"
         return .string(head + (try session.describe(shown, verification)))
@@ -367,8 +393,18 @@ var sessionMethods: [CFunction] {
     },
     // MARK: The device
     {
-      session($0, $1, $2, "devices()", "The requesters that the device table knows.") { session, _ in
-        .string(Terminal.devices(try session.investigator.contexts()))
+      session($0, $1, $2, "devices()", "Who is behind the IOMMU, as the kernel and the device's tables see it.") {
+        session, _ in
+        let state = (try? session.investigator.kernelState()) ?? KernelState()
+        return .string(Terminal.devices(try session.investigator.contexts(for: state), state: state))
+      }
+    },
+    {
+      session($0, $1, $2, "domains()", "The domains that groups and devices use, and what is mapped in them.") {
+        session, _ in
+        let state = try session.investigator.kernelState()
+        if state.devices.isEmpty, let why = state.unknown.first { throw TargetError(why) }
+        return .string(Terminal.domains(state, memory: try session.investigator.memory().source))
       }
     },
     {

@@ -22,6 +22,23 @@ public protocol Target {
 
   /// The answer of the machine's monitor (QEMU's HMP) to a command.
   func monitor(_ command: String) throws(TargetError) -> String
+
+  /// Whether the call of `function` that was made at `place` is still on its thread's stack; any thread's without a place.
+  func isInside(_ function: String, _ place: CallPlace?) -> Bool
+}
+
+/// Where a call was made.
+public struct CallPlace: Hashable, Sendable {
+  /// The debugger's number for the thread: a CPU of the guest.
+  public let thread: Int
+  /// The stack pointer at the function's first instruction.
+  public let stack: UInt64
+
+  /// A place.
+  public init(thread: Int, stack: UInt64) {
+    self.thread = thread
+    self.stack = stack
+  }
 }
 
 /// Why the debugger could not answer: a full sentence that tells what to do.

@@ -6,8 +6,8 @@ public struct Findings {
   /// All calls, in order.
   public let calls: [RecordedCall]
   private let finished: [RecordedCall]
-  /// The call that had not returned yet: its entries are half written, so nothing is concluded from it. Nil for none.
-  public let running: RecordedCall?
+  /// The calls that had not returned yet: their entries are half written, so nothing is concluded from them.
+  public let running: [RecordedCall]
   /// What was found right after them.
   public let verifications: [EventID: Verification]
   /// The driver.
@@ -25,13 +25,14 @@ public struct Findings {
   /// Remarks.
   public let notes: [String]
 
-  /// Works out what follows from `store`; `running` is a call that has not returned yet.
+  /// Works out what follows from `store`; `running` are the calls that have not returned yet.
   public init(
     store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
-    running: RecordedCall? = nil
+    running: [RecordedCall] = []
   ) throws(InvestigationError) {
     let calls = try store.calls()
-    let finished = calls.filter { running == nil || $0.id != running?.id }
+    let unfinished = Set(running.compactMap(\.id))
+    let finished = calls.filter { $0.id.map { !unfinished.contains($0) } ?? true }
     self.calls = calls
     self.finished = finished
     self.running = running

@@ -1,5 +1,6 @@
 import GuestMemory
 public import IOMMUModel
+public import LinuxKernel
 public import PageTables
 
 /// A debugger session on a kernel: what it needs to know of the guest, found once and kept, and the events it records.
@@ -31,12 +32,13 @@ public final class Investigator {
   private var knownMemory: (source: any PhysicalMemory, explanation: String)?
   private var remoteCache: CallableMemory?
   private var linearOffset: UInt64?
+  private var structures: StructureLayouts?
   // Forgotten when the guest has run.
   private var knownRegisters: RegisterValues?
   private var requesters: [GPA: RequesterID] = [:]
 
-  /// The last recorded call, until it is verified.
-  private var pending: RecordedCall?
+  /// Recorded calls, oldest first, until they are verified: several only where CPUs or interrupts make calls meanwhile.
+  private var pending: [PendingCall] = []
 
   /// A session on what `target` holds, for the drivers of `tenants`.
   public init(target: any Target, tenants: [any Tenant.Type]) {
@@ -50,7 +52,8 @@ public final class Investigator {
   public func forgetTarget() {
     knownProfile = nil
     knownLayout = nil
-    pending = nil
+    structures = nil
+    pending = []
     forgetMemory()
   }
 
@@ -119,8 +122,14 @@ public final class Investigator {
   public func kernelMemory() throws(TargetError) -> KernelMemory {
     let memory = try memory().source
     let target = self.target
+    let paging = kernelPaging()
     let translate: (KVA) -> GPA? = { address in
-      // HMP `gva2gpa` walks the CPU's page table: `gpa: 0x8084b000`, or `Unmapped`.
+      // The CPU's own table, which holds the kernel in every process; its address is in satp (bits 43:0, in pages).
+      if let (satp, paging) = paging, let mode = paging.mode {
+        let root = GPA((satp & 0xfff_ffff_ffff) << 12)
+        if let found = mode.geometry.walk(IOVA(address.rawValue), root: root, in: memory).target { return found }
+      }
+      // HMP `gva2gpa` asks the CPU: `gpa: 0x8084b000`, or `Unmapped`.
       guard let answer = try? target.monitor("gva2gpa \(address)") else { return nil }
       return answer.split(whereSeparator: \.isWhitespace).last.flatMap { UInt64($0.dropFirst(2), radix: 16) }.map(
         GPA.init)
@@ -180,6 +189,23 @@ public final class Investigator {
     } catch {
       throw TargetError("\(error)")
     }
+  }
+
+  /// The contexts that the device knows, and those of the kernel's devices, by requester.
+  public func contexts(for state: KernelState) throws(TargetError) -> [DeviceContext] {
+    var contexts = try contexts()
+    let known = Set(contexts.map(\.requester))
+    for requester in Set(state.devices.compactMap(\.requester)).subtracting(known) {
+      do {
+        contexts.append(
+          try profile().device.context(of: requester, registers: registers(), memory: memory().source))
+      } catch let error as TargetError {
+        throw error
+      } catch {
+        throw TargetError("\(error)")
+      }
+    }
+    return contexts.sorted { $0.requester < $1.requester }
   }
 
   /// A domain as the driver keeps it.
@@ -276,46 +302,99 @@ public final class Investigator {
   public func dropRules(thatStop: Bool) { rules.removeAll { ($0.stop != .never) == thatStop } }
 
   /// Whether a call could still be recorded or verified, so that the driver's functions have to be watched.
-  public var isWatching: Bool { pending != nil || rules.contains { $0.stop != .never || !$0.isDone } }
+  public var isWatching: Bool { !pending.isEmpty || rules.contains { $0.stop != .never || !$0.isDone } }
+
+  /// Whether everything is recorded, so that what happens once, at boot, is worth watching too.
+  public var recordsEverything: Bool {
+    rules.contains { $0.stop == .never && $0.iovas == nil && $0.requester == nil && $0.kinds == Set(CallKind.allCases) }
+  }
 
   /// What a call at its entry means for the session.
   public struct Hit: Sendable {
     /// Whether a rule wants the guest to stop here.
     public let stops: Bool
-    /// The call before it, when its wrong entries are why the guest stops.
+    /// An earlier call, when its wrong entries are why the guest stops.
     public let mismatch: (call: RecordedCall, verification: Verification)?
   }
 
-  /// Takes note of a call at its entry. The tables now are what the call before it left, so that one is verified first.
-  public func hit(_ function: String, arguments: [UInt64]) throws -> Hit {
+  /// Takes note of a call at its entry. The tables now are what the calls before it left, so those that have returned are
+  /// verified first.
+  public func hit(
+    _ function: String, arguments: [UInt64], place: CallPlace? = nil, callers: [String] = []
+  ) throws -> Hit {
     let store = try requireStore()
     remoteCache?.invalidate()
-    let previous = try verifyPending().flatMap { $0.verification.agrees ? nil : $0 }
+    let wrong = try verifyPending(before: place).filter { !$0.verification.agrees }
     guard isWatching else { return Hit(stops: false, mismatch: nil) }
-    let recorded = describe(try call(function, arguments: arguments))
-    if rules.contains(where: { $0.records(recorded) }) { pending = try store.append(recorded) }
-    var stops = false
-    var tellsMismatch = false
-    for index in rules.indices where rules[index].counts(recorded, mismatch: previous?.call) {
-      stops = true
-      if rules[index].stop == .mismatch { tellsMismatch = true }
+    var recorded = describe(try call(function, arguments: arguments))
+    recorded.callers = callers
+    if rules.contains(where: { $0.records(recorded) }) {
+      recorded = try store.append(recorded)
+      pending.append(PendingCall(recorded: recorded, place: place))
     }
-    return Hit(stops: stops, mismatch: tellsMismatch ? previous : nil)
+    var stops = false
+    var mismatch: (call: RecordedCall, verification: Verification)?
+    for index in rules.indices {
+      let blamed = rules[index].stop == .mismatch ? wrong.first { rules[index].isAbout($0.call) } : nil
+      guard rules[index].counts(recorded, mismatch: blamed?.call) else { continue }
+      stops = true
+      mismatch = mismatch ?? blamed
+    }
+    return Hit(stops: stops, mismatch: mismatch)
   }
 
-  /// Verifies the last recorded call, which must have returned; nil when there is none left to verify.
+  /// Verifies the recorded calls that have returned by now, oldest first.
+  ///
+  /// `place` is where the next call is being made. A call made from the same thread with no less stack in use has
+  /// surely returned; any other is asked about only when its entries are not as they should be, because asking costs as
+  /// much as the stop itself.
   @discardableResult
-  public func verifyPending() throws -> (call: RecordedCall, verification: Verification)? {
-    guard let call = pending, let id = call.id else { return nil }
-    pending = nil
-    guard let root = call.root else { return nil }
-    let verification = Verifier(profile: try profile(), memory: try memory().source).verify(call.call, root: root)
-    try requireStore().append(verification, of: id)
-    return (call, verification)
+  public func verifyPending(
+    before place: CallPlace? = nil
+  ) throws -> [(call: RecordedCall, verification: Verification)] {
+    var verified: [(call: RecordedCall, verification: Verification)] = []
+    var running: [PendingCall] = []
+    let waiting = pending
+    pending = []
+    for call in waiting {
+      guard let id = call.recorded.id, let root = call.recorded.root else { continue }
+      let verification = Verifier(profile: try profile(), memory: try memory().source).verify(
+        call.recorded.call, root: root)
+      if !verification.agrees && !call.hasReturned(before: place)
+        && target.isInside(call.recorded.call.function, call.place)
+      {
+        running.append(call)
+        continue
+      }
+      try requireStore().append(verification, of: id)
+      verified.append((call.recorded, verification))
+    }
+    pending = running
+    return verified
   }
 
-  /// The recorded call that has not been verified yet.
-  public var pendingCall: RecordedCall? { pending }
+  /// The recorded call made last that has not been verified yet.
+  public var pendingCall: RecordedCall? { pending.last?.recorded }
+
+  /// Takes note of a request for a DMA cookie at its entry.
+  public func cookieRequested(domain: KVA, callers: [String]) throws {
+    let reader = StructureReader(layouts: structureLayouts(), kernel: try kernelMemory())
+    let held = try reader.value("iova_cookie", of: "struct iommu_domain", at: domain)
+    try requireStore().append(CookieRequest(domain: domain, held: held, callers: callers))
+  }
+
+  private func structureLayouts() -> StructureLayouts {
+    let layouts = structures ?? StructureLayouts(target: target)
+    structures = layouts
+    return layouts
+  }
+
+  /// How the kernel has set up its devices, groups and domains now.
+  public func kernelState() throws(TargetError) -> KernelState {
+    KernelInspector(
+      target: target, layouts: structureLayouts(), kernel: try kernelMemory(), driver: try layout()
+    ).state()
+  }
 
   // MARK: Conclusions
 
@@ -332,7 +411,8 @@ public final class Investigator {
     let pages = TablePages.collect(
       contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory)
     try store.append(snapshot: pages, reason: reason)
+    if let state = try? kernelState(), !state.devices.isEmpty { try store.append(state) }
     return try Findings(
-      store: store, profile: profile, memory: memory, registers: registers, running: pending)
+      store: store, profile: profile, memory: memory, registers: registers, running: pending.map(\.recorded))
   }
 }

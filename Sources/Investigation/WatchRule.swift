@@ -51,17 +51,20 @@ public struct WatchRule: Sendable {
     return requester == nil || requester == recorded.requester
   }
 
+  /// Whether it is about `recorded`: its kind, range and requester.
+  func isAbout(_ recorded: RecordedCall) -> Bool { kinds.contains(recorded.call.kind) && records(recorded) }
+
   /// Counts a recorded call at its entry; whether the guest should stop for it, or for the `mismatch` of the call before.
   mutating func counts(_ recorded: RecordedCall, mismatch: RecordedCall?) -> Bool {
     if isDone { return false }
     switch stop {
     case .never:
-      if kinds.contains(recorded.call.kind) && records(recorded) { count += 1 }
+      if isAbout(recorded) { count += 1 }
       return false
     case .always:
-      guard kinds.contains(recorded.call.kind) && records(recorded) else { return false }
+      guard isAbout(recorded) else { return false }
     case .mismatch:
-      guard let mismatch, kinds.contains(mismatch.call.kind) && records(mismatch) else { return false }
+      guard let mismatch, isAbout(mismatch) else { return false }
     }
     count += 1
     return true

@@ -130,6 +130,13 @@ public struct KernelState: Codable, Hashable, Sendable {
   /// Nothing known.
   public init() {}
 
+  /// Requester ids that several devices were given, with the devices' names.
+  public var sharedRequesters: [(requester: RequesterID, devices: [String])] {
+    Dictionary(grouping: devices.filter { $0.group != nil && $0.requester != nil }) { $0.requester?.rawValue ?? 0 }
+      .filter { $0.value.count > 1 }.sorted { $0.key < $1.key }
+      .map { (RequesterID(rawValue: $0.key), $0.value.map(\.name)) }
+  }
+
   /// The group with this number.
   public func group(_ id: Int?) -> Group? { id.flatMap { id in groups.first { $0.id == id } } }
   /// The domain at this address.

@@ -233,26 +233,6 @@ public enum Terminal {
 
   // MARK: The device
 
-  /// Who is translated by which table.
-  public static func devices(_ contexts: [DeviceContext]) -> String {
-    if contexts.isEmpty { return "No device has a valid context: every address passes through untranslated." }
-    var rows = [["device", "rsid", "descriptor", "translation"]]
-    for context in contexts {
-      let translation: String
-      switch context.translation {
-      case .translated(let first, let second):
-        translation = [first, second].compactMap { $0 }.map { "\($0.mode.name) root \($0.address)" }.joined(
-          separator: ", ")
-      case .bypassed(let why): translation = "bypassed: \(why)"
-      case .refused(let why): translation = "refused: \(why)"
-      }
-      rows.append([
-        context.requester.description, "\(context.requester.rsid)", context.descriptor?.description ?? "-", translation,
-      ])
-    }
-    return aligned(rows, indent: "").joined(separator: "\n")
-  }
-
   /// The registers, with both names where driver and device disagree.
   public static func registers(_ values: RegisterValues, device: any DeviceModel, block: GPA) -> String {
     var rows: [[String]] = []
@@ -306,9 +286,12 @@ public enum Terminal {
     return "\(line.tables.description); device: \(line.deviceDescription)"
   }
 
-  /// Which call is left out because it has not returned; nil for none.
+  /// Which calls are left out because they have not returned; nil for none.
   public static func running(_ findings: Findings) -> String? {
-    findings.running.map { "\($0.call.kind.rawValue) #\($0.number) has not returned and is left out." }
+    let names = findings.running.map { "\($0.call.kind.rawValue) #\($0.number)" }
+    if names.isEmpty { return nil }
+    return
+      "\(names.joined(separator: " and ")) \(names.count == 1 ? "has not returned and is" : "have not returned and are") left out."
   }
 
   /// The hypotheses, best first.

@@ -61,6 +61,14 @@ package final class SimulatedTarget: Target {
 
   package func connection() -> String? { "localhost:1234" }
 
+  /// The calls that have not returned, by the stack pointer at their entry.
+  package var running: Set<UInt64> = []
+
+  package func isInside(_ function: String, _ place: CallPlace?) -> Bool {
+    questions.append("inside \(function)")
+    return place.map { running.contains($0.stack) } ?? false
+  }
+
   package func monitor(_ command: String) throws(TargetError) -> String {
     questions.append("monitor \(command)")
     guard hasMonitor else { throw TargetError("The stub has no monitor.") }

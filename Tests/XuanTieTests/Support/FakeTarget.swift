@@ -31,6 +31,11 @@ final class FakeTarget: Target {
   func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] { throw refuse("read GPA \(address)") }
   func monitor(_ command: String) throws(TargetError) -> String { throw refuse("monitor \(command)") }
 
+  func isInside(_ function: String, _ place: CallPlace?) -> Bool {
+    questions.append("inside \(function)")
+    return false
+  }
+
   func connection() -> String? {
     questions.append("connection")
     return nil

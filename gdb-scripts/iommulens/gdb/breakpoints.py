@@ -3,37 +3,66 @@
 import gdb
 
 from .. import _core
-from .debugger import registers
+from .debugger import names_above, register, registers
 from .state import session, write
 
 # What went wrong inside stop(), where nothing may be printed: told at the next stop.
 _problems = []
 
+# Whether `iommu record -callers` wants the functions above every call, which cost as much as the stop itself.
+_with_callers = False
 
-class CallBreakpoint(gdb.Breakpoint):
+
+class _EntryBreakpoint(gdb.Breakpoint):
     """A hardware breakpoint at a function's first instruction, where the arguments are still in their registers.
 
-    Hardware, because one in software could not be set before the kernel's memory exists. What to record and
-    where to stop is the session's to know (`iommu record`, `iommu break`).
+    Hardware, because one in software could not be set before the kernel's memory exists.
     """
 
-    def __init__(self, symbol, arguments):
+    def __init__(self, symbol):
         self.symbol = symbol
-        self.arguments = arguments
         super().__init__("*%s" % symbol, gdb.BP_HARDWARE_BREAKPOINT)
         self.silent = True
 
     def stop(self):
         try:
-            return session().hit(self.symbol, registers(self.arguments))
+            return self.hit()
         except (_core.Error, gdb.error) as error:
             _problems.append(str(error))
             return True
 
 
+class CallBreakpoint(_EntryBreakpoint):
+    """At a map or unmap function. What to record and where to stop is the session's to know."""
+
+    def __init__(self, symbol, arguments):
+        self.arguments = arguments
+        super().__init__(symbol)
+
+    def hit(self):
+        frame = gdb.newest_frame()
+        return session().hit(
+            self.symbol,
+            registers(self.arguments),
+            gdb.selected_thread().num,
+            register(frame, "sp"),
+            names_above(frame) if _with_callers else [],
+        )
+
+
+class CookieBreakpoint(_EntryBreakpoint):
+    """Where a domain is prepared for the DMA layer: a few times at boot, and a mistake there loses the domain."""
+
+    symbol_watched = "iommu_get_dma_cookie"
+
+    def hit(self):
+        session().cookie_requested(registers(1)[0], names_above(gdb.newest_frame(), 8))
+        return False
+
+
 def ours():
     """The breakpoints of this package that GDB still has, those of an earlier sourcing included."""
-    return [point for point in gdb.breakpoints() if type(point).__name__ == "CallBreakpoint"]
+    return [point for point in gdb.breakpoints() if type(point).__name__ in ("CallBreakpoint", "CookieBreakpoint")]
 
 
 def install():
@@ -43,7 +72,16 @@ def install():
     for function in functions:
         if function["symbol"] not in present:
             CallBreakpoint(function["symbol"], len(function["parameters"]))
+    if session().records_everything() and CookieBreakpoint.symbol_watched not in present:
+        if gdb.lookup_global_symbol(CookieBreakpoint.symbol_watched) is not None:
+            CookieBreakpoint(CookieBreakpoint.symbol_watched)
     return {function["kind"]: function["symbol"] for function in functions}
+
+
+def read_callers(wanted):
+    """Whether recorded calls come with the functions above them from now on."""
+    global _with_callers
+    _with_callers = wanted
 
 
 def remove_idle():

@@ -137,19 +137,22 @@ class Break(Command):
 class Record(Command):
     """Record the driver's map and unmap calls without stopping.
 
-    Usage: iommu record [map|unmap] [-iova A[-B]] [-device BDF] [-limit N]
+    Usage: iommu record [map|unmap] [-iova A[-B]] [-device BDF] [-limit N] [-callers]
            iommu record off
 
     Each call is stored with its arguments; what it left in the tables is verified at the next
     one. The word says which calls -limit counts; those of the other kind that touch the same
-    range are recorded too, because they undo what these did."""
+    range are recorded too, because they undo what these did. With -callers also the functions
+    above each call, which doubles what a call costs. Started before the kernel boots and
+    without a filter, requests for DMA cookies are recorded as well (iommu_get_dma_cookie)."""
 
     name = "iommu record"
     repeats = False
 
     def run(self, argument):
-        usage = "iommu record [map|unmap] %s [-limit N] | iommu record off" % _FILTERS
-        parsed = parse(usage, argument, values=("iova", "device", "limit"), most=1)
+        usage = "iommu record [map|unmap] %s [-limit N] [-callers] | iommu record off" % _FILTERS
+        parsed = parse(usage, argument, flags=("callers",), values=("iova", "device", "limit"), most=1)
+        breakpoints.read_callers(bool(parsed.callers))
         if parsed.words == ["off"]:
             _off(False, "Recording stopped.", "Nothing was being recorded.")
             return
@@ -298,6 +301,18 @@ class Devices(Command):
         write(session().devices())
 
 
+class Domains(Command):
+    """List the domains that IOMMU groups use, their tables and how much is mapped.
+
+    Usage: iommu domains"""
+
+    name = "iommu domains"
+
+    def run(self, argument):
+        parse("iommu domains", argument)
+        write(session().domains())
+
+
 class Regs(Command):
     """Show the IOMMU's registers, decoded.
 
@@ -401,6 +416,7 @@ def register():
         Walk,
         Dump,
         Devices,
+        Domains,
         Regs,
         Check,
         Diagnose,

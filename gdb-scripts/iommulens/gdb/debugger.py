@@ -70,11 +70,41 @@ class Debugger:
             return None
         return connection.details
 
+    def is_inside(self, function, thread, stack):
+        """Whether a call of `function` is on the stack of a thread, entered with that stack pointer; of any where None."""
+        selected = gdb.selected_thread()
+        try:
+            for candidate in gdb.selected_inferior().threads():
+                if thread is None or candidate.num == thread:
+                    candidate.switch()
+                    if _has_call(function, stack):
+                        return True
+            return False
+        except gdb.error as error:
+            raise _core.TargetError(_sentence(error)) from None
+        finally:
+            if selected is not None and selected.is_valid():
+                selected.switch()
+
     def monitor(self, command):
         try:
             return gdb.execute("monitor %s" % command, to_string=True)
         except gdb.error as error:
             raise _core.TargetError("`monitor %s`: %s" % (command, _sentence(error))) from None
+
+
+def _has_call(function, stack, limit=32):
+    frame = gdb.newest_frame()
+    for _ in range(limit):
+        if frame is None:
+            return False
+        caller = frame.older()
+        if frame.name() == function:
+            # A function's canonical frame address is the stack pointer at its entry, and its caller's afterwards.
+            if stack is None or caller is None or register(caller, "sp") == stack:
+                return True
+        frame = caller
+    return False
 
 
 def require_guest():
@@ -115,7 +145,12 @@ def names_above(frame, limit=32):
     return names
 
 
+def register(frame, name):
+    """A register of a frame as an unsigned 64-bit number."""
+    return int(frame.read_register(name)) & 0xFFFFFFFFFFFFFFFF
+
+
 def registers(count):
     """The first `count` argument registers of the RISC-V calling convention."""
     frame = gdb.newest_frame()
-    return [int(frame.read_register("a%d" % number)) & 0xFFFFFFFFFFFFFFFF for number in range(min(count, 8))]
+    return [register(frame, "a%d" % number) for number in range(min(count, 8))]

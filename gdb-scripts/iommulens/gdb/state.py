@@ -58,7 +58,7 @@ def _on_stop(event):
 
     session().target_ran()
     try:
-        hits = [hit for hit in getattr(event, "breakpoints", []) if isinstance(hit, breakpoints.CallBreakpoint)]
+        hits = [hit for hit in getattr(event, "breakpoints", []) if hit in breakpoints.ours()]
         if hits:
             record_facts()
             write(session().stopped(names_above(gdb.newest_frame())))
