@@ -58,7 +58,7 @@ let package = Package(
         "Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: strict),
-    .testTarget(name: "ReportsTests", dependencies: ["Reports", "Simulation"], swiftSettings: strict),
+    .testTarget(name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],

@@ -187,6 +187,23 @@ public struct RegisterValues: Hashable, Sendable {
   public subscript(offset: UInt64) -> UInt64? { byOffset[offset] }
 }
 
+/// A fault that a device holds until somebody takes it.
+public struct LatchedFault: Hashable, Sendable {
+  /// Whose access it was.
+  public let requester: RequesterID
+  /// Why it failed.
+  public let cause: FaultCause
+  /// The address of the access that failed last; nil when the device does not tell.
+  public let address: IOVA?
+
+  /// A fault.
+  public init(requester: RequesterID, cause: FaultCause, address: IOVA?) {
+    self.requester = requester
+    self.cause = cause
+    self.address = address
+  }
+}
+
 /// A device that walks tables, modelled from its implementation.
 public protocol DeviceModel: Sendable {
   /// The implementation: `QEMU xmmuv1`.
@@ -194,6 +211,12 @@ public protocol DeviceModel: Sendable {
 
   /// The registers worth reading, in the order of their offsets.
   var registers: [Register] { get }
+
+  /// The fault that is latched; nil for none.
+  func latchedFault(_ registers: RegisterValues) -> LatchedFault?
+
+  /// The registers as they would be after the latched fault had been cleared, and how that is done, as a phrase.
+  func resumed(_ registers: RegisterValues) -> (registers: RegisterValues, how: String)
 
   /// The requesters whose contexts are not empty, in order. At most `limit`; hostile tables end it early.
   func contexts(

@@ -67,6 +67,9 @@ public struct DriverCall: Hashable, Sendable {
     return nil
   }
 
+  /// The range's size as the arguments give it: `1 x 4 KiB`.
+  public var extent: String { pages.map { "\($0.count) x \(size($0.size))" } ?? size(length) }
+
   /// The range's last byte; for an empty range its start.
   public var last: IOVA { length == 0 ? iova : iova + (length &- 1) }
 

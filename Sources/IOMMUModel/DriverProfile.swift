@@ -28,6 +28,13 @@ public protocol DriverProfile: Sendable {
   /// `vpn2_idx`.
   func indexName(atLevel level: Int) -> String
 
+  /// What is wrong when the kernel's operations table holds the driver's map function as `operation` (`map`, `map_pages`);
+  /// nil when that is what its parameters are for.
+  func mismatch(operation: String) -> String?
+
+  /// How many requester ids the driver's device table has room for; nil for all.
+  var requesterLimit: Int? { get }
+
   /// Finds out where the driver keeps its domains and its device. Done once per symbol file.
   func layout(in target: any Target) throws(TargetError) -> any DriverLayout
 }
@@ -42,6 +49,9 @@ public protocol DriverLayout: Sendable {
 
   /// The guest-physical address of the device's register block.
   func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA
+
+  /// Whether the driver has a handler for the device's faults; nil when it cannot be told.
+  func hearsFaults(target: any Target) -> Bool?
 }
 
 /// What a driver keeps of a device behind its IOMMU.

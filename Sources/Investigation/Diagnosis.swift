@@ -1,33 +1,149 @@
 public import IOMMUModel
-import PageTables
+public import LinuxKernel
+public import PageTables
 
 /// What could have caused everything that was seen, best explanation first; empty when nothing disagrees.
 ///
-/// Nothing here knows the answer beforehand: the shifts are solved from where the entries really are.
+/// Nothing here knows the answer beforehand. Each kind of cause is solved for: from where entries really are, from what
+/// they really hold, from what the device would do without its latch. What explains most of what disagrees now comes first,
+/// then what explains most of the past; what follows from another cause comes after it.
 public struct Diagnosis: Sendable {
-  /// One explanation.
-  public struct Hypothesis: Hashable, Sendable {
-    /// The cause in one line.
-    public let title: String
+  /// What went wrong, in terms that a program can tell apart.
+  public enum Cause: Hashable, Sendable {
+    /// The index at a level is taken with another shift.
+    case wrongShift(WrongShift)
+    /// The page number in leaves is shifted, to the left for a positive number.
+    case pageNumberShifted(by: Int)
+    /// Bits of the page number are lost; the mask has those that are.
+    case pageNumberCut(lost: UInt64)
+    /// Leaves point this many pages too far.
+    case pageNumberOff(by: Int64)
+    /// The protection is misread.
+    case protectionMisread(ProtectionMistake)
+    /// Only part of a call's range is mapped.
+    case rangeCut(RangeMistake)
+    /// The driver has one signature, the kernel's operations table another.
+    case otherSignature(String)
+    /// The same call is made over and over: the driver does not report what it mapped.
+    case progressNotReported
+    /// The entries lie in another domain's table.
+    case otherDomain
+    /// The entries are nowhere.
+    case entriesLost
+    /// Unmap leaves entries behind.
+    case unmapIncomplete(RangeMistake)
+    /// Unmap clears entries this many bytes away.
+    case unmapsAnother(by: Int64)
+    /// Mappings that were right are gone, and no recorded call took them out.
+    case vanished
+    /// The device does not end its walk at a leaf above level 0.
+    case superpageMisread(level: Int)
+    /// A latched fault hides good mappings.
+    case latchedFault
+    /// A requester's addresses pass untranslated although mappings are made for it.
+    case bypassed(RequesterID)
+    /// The device walks another table than the driver writes.
+    case otherTable
+    /// No requester uses the domain.
+    case notAttached
+    /// Groups have no default domain; whether a second DMA cookie was seen to be the reason.
+    case noDefaultDomain(secondCookie: Bool)
+    /// Devices in different domains have one requester id.
+    case sharedRequester
+    /// A requester id lies beyond the driver's device table.
+    case beyondTable(RequesterID)
+    /// VFIO refuses because the driver does not report cache coherency.
+    case noCacheCoherency
+    /// VFIO refuses because interrupts are not remapped.
+    case unsafeInterrupts
+    /// Nobody hears of faults: no interrupt handler, or a register read at the wrong place.
+    case silentFaults
+  }
+
+  /// An index taken with the wrong shift.
+  public struct WrongShift: Hashable, Sendable {
     /// The level whose index is wrong.
     public let level: Int
-    /// The shifts that explain it, and the one it is taken to be, if one can be told.
-    public let shifts: ShiftSet, shift: Int?
+    /// The shifts that explain it.
+    public let shifts: ShiftSet
+    /// The one it is taken to be, if one can be told.
+    public let shift: Int?
     /// What the shift should be.
     public let expected: Int
-    /// Map calls it explains, of how many.
-    public let explained: Int, calls: Int
+
+    /// The shift to replay it with.
+    public var assumed: Int { shift ?? shifts.shifts.first ?? expected }
+  }
+
+  /// How a protection is misread.
+  public enum ProtectionMistake: String, Hashable, Sendable, CaseIterable {
+    /// READ is taken for WRITE and the reverse.
+    case exchanged
+    /// WRITE is not seen.
+    case writeLost
+    /// READ is not seen.
+    case readLost
+    /// Neither is seen.
+    case bothLost
+    /// Everything is writable.
+    case alwaysWritable
+    /// Everything is read-only.
+    case alwaysReadOnly
+  }
+
+  /// Which part of a range a call works on.
+  public enum RangeMistake: Hashable, Sendable {
+    /// Nothing of it.
+    case nothing
+    /// `pgsize` bytes: the count is not seen.
+    case countIgnored
+    /// `pgcount` pages of 4 KiB: the page size is not seen.
+    case sizeIgnored
+    /// The first 4 KiB.
+    case firstPageOnly
+    /// Some of it, by no rule that fits all calls.
+    case part
+  }
+
+  /// How much of what disagreed an explanation covers.
+  public struct Support: Hashable, Sendable, CustomStringConvertible {
+    /// How many, of how many.
+    public let explained: Int, total: Int
+    /// Of what: `call`, `page`, `group`.
+    public let unit: String
+
+    /// `258 of 258 calls`.
+    public var description: String { "\(explained) of \(counted(total, unit))" }
+  }
+
+  /// One explanation.
+  public struct Hypothesis: Hashable, Sendable {
+    /// The cause.
+    public let cause: Cause
+    /// The cause in one line.
+    public let title: String
+    /// What it explains.
+    public let support: Support
     /// What speaks for it and against it, a sentence each.
-    public let evidence: [String], counterEvidence: [String]
+    public var evidence: [String], counterEvidence: [String] = []
     /// What it breaks, a sentence each.
-    public let effects: [String]
+    public var effects: [String] = []
     /// Where to look, and what to change.
     public let remedy: String
     /// What would narrow it down, and the command that finds out; nil when nothing is open.
-    public let openQuestion: String?
+    public var openQuestion: String?
+    /// The share of the bytes that disagree now that it explains, 0 to 1.
+    var present = 0.0
+    /// Whether another cause brought it about.
+    var isConsequence = false
+    /// Decides between explanations of equal merit: the larger first.
+    var precedence = 0
 
-    /// Whether no recorded call contradicts it.
-    public var explainsAll: Bool { explained == calls }
+    /// The wrong shift, when that is the cause.
+    public var wrongShift: WrongShift? { if case .wrongShift(let shift) = cause { shift } else { nil } }
+
+    /// Whether it covers everything of its kind.
+    public var explainsAll: Bool { support.explained == support.total }
   }
 
   /// Map calls with a verification, and how many of them disagree.
@@ -36,13 +152,30 @@ public struct Diagnosis: Sendable {
   public let staleUnmaps: Int
   /// The explanations, best first.
   public let hypotheses: [Hypothesis]
+  /// Pages that disagree now.
+  public let disagreeingPages: Int
+
+  /// Whether nothing at all was found wrong.
+  public var isClean: Bool { disagreeing == 0 && staleUnmaps == 0 && disagreeingPages == 0 && hypotheses.isEmpty }
 
   /// What is known beside the calls.
-  public struct Context: Sendable {
+  public struct Context {
     /// The CPU's paging; nil when it is not known.
     public var kernel: KernelPaging?
     /// The file and line of the driver's map function.
     public var source: String?
+    /// The device's registers; nil when they could not be read.
+    public var registers: RegisterValues?
+    /// Guest memory; nil when there is none to look into.
+    public var memory: (any PhysicalMemory)?
+    /// How the kernel has set up its devices; nil when it is not known.
+    public var state: KernelState?
+    /// Whether faults raise an interrupt that nobody handles; nil when it is not known.
+    public var interruptIsUnheard: Bool?
+    /// Requests for DMA cookies that were seen.
+    public var cookies: [CookieRequest] = []
+    /// What logs say.
+    public var log: [LogLine] = []
 
     /// A context.
     public init(kernel: KernelPaging? = nil, source: String? = nil) {
@@ -56,134 +189,31 @@ public struct Diagnosis: Sendable {
     _ calls: [(call: RecordedCall, verification: Verification)], history: [RecordedCall], profile: any DriverProfile,
     check: CrossCheck?, context: Context
   ) {
-    let maps = calls.filter { $0.call.call.isMap && !$0.verification.shifts.isEmpty && $0.verification.leaves > 0 }
-    self.calls = maps.count
-    disagreeing = maps.count { !$0.verification.agrees }
-    staleUnmaps = calls.count { !$0.call.call.isMap && !$0.verification.agrees }
-    var found: [Hypothesis] = []
-    if disagreeing > 0 {
-      let modes = Set(maps.compactMap { $0.call.root?.mode }).sorted { $0.code < $1.code }
-      for mode in modes {
-        let group = maps.filter { $0.call.root?.mode == mode }
-        guard group.contains(where: { !$0.verification.agrees }) else { continue }
-        for level in stride(from: mode.levels - 1, through: 0, by: -1) {
-          if let hypothesis = Self.wrongShift(
-            level, mode: mode, calls: group, history: history, profile: profile, check: check, context: context)
-          {
-            found.append(hypothesis)
-          }
-        }
-      }
-    }
-    hypotheses = found.sorted {
-      ($1.explained * $0.calls, $1.level) < ($0.explained * $1.calls, $0.level)
+    let symptoms = Symptoms(calls, history: history, profile: profile, check: check, context: context)
+    self.calls = symptoms.maps.count
+    disagreeing = symptoms.wrongMaps.count
+    staleUnmaps = symptoms.wrongUnmaps.count
+    disagreeingPages = check?.disagreeingPages ?? 0
+    var found = symptoms.wrongShifts()
+    found += symptoms.wrongLeaves()
+    found += symptoms.wrongRanges()
+    found += symptoms.lostEntries(unless: found)
+    found += symptoms.wrongUnmapping(unless: found)
+    found += symptoms.deviceCauses(after: found)
+    found += symptoms.bringUpCauses()
+    hypotheses = found.sorted { left, right in
+      let (first, second) = (Self.rank(left), Self.rank(right))
+      return first.lexicographicallyPrecedes(second)
     }
   }
 
-  /// The hypothesis that the index at `level` uses another shift; nil when no other shift explains more calls than the
-  /// right one.
-  private static func wrongShift(
-    _ level: Int, mode: PagingMode, calls: [(call: RecordedCall, verification: Verification)],
-    history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?, context: Context
-  ) -> Hypothesis? {
-    let expected = mode.shift(atLevel: level)
-    var counts = [Int](repeating: 0, count: 64)
-    for (_, verification) in calls where verification.shifts.indices.contains(level) {
-      for shift in verification.shifts[level].shifts { counts[shift] += 1 }
-    }
-    let best = counts.max() ?? 0
-    guard best > counts[expected] else { return nil }
-    let shifts = counts.indices.reduce(into: ShiftSet()) { if counts[$1] == best { $0.insert(ShiftSet($1)) } }
-    let constants = context.kernel?.constants.filter { shifts.contains(ShiftSet($0.shift)) } ?? []
-    // Any constant may have slipped into a root index; below it only one that stands alone is named.
-    let isRoot = level == mode.levels - 1
-    let named = isRoot || Set(constants.map(\.shift)).count == 1 ? constants.first : nil
-    let shift = named?.shift ?? (shifts.shifts.count == 1 ? shifts.shifts.first : nil)
-    let index = isRoot ? "the root is indexed" : "level \(level) is indexed"
-    let correct = "this table is \(mode.name): \(expected)"
-    var evidence = [
-      "\(best) of \(calls.count) recorded map calls have their entries exactly where this shift puts them."
-    ]
-    var against: [String] = []
-    var question: String?
-    let title: String
-    if let named, let cpu = context.kernel?.mode {
-      title =
-        "\(index) with shift \(named.shift), \(named.name)\(named.followsMode ? " of the CPU's \(cpu.name)" : ""); \(correct)"
-      evidence.append(
-        "The CPU runs \(cpu.name), where \(named.name) is \(named.shift)"
-          + (named.followsMode ? "; it follows the CPU's mode and is right for this table only by luck." : "."))
-    } else if let shift {
-      title = "\(index) with shift \(shift); \(correct)"
-      evidence.append(
-        context.kernel?.mode.map { "No paging constant of the CPU's \($0.name) has that value." }
-          ?? "The CPU's paging mode is not known, so no constant is named.")
-    } else {
-      title = "\(index) with a shift of \(shifts.description); \(correct)"
-    }
-    if shifts.shifts.count > 1 {
-      let others = shift.map { shifts.subtracting(ShiftSet($0)) } ?? shifts
-      evidence.append(
-        "Shifts \(others.description) fit \(shift == nil ? "equally" : "as well"): no recorded IOVA has a bit that tells them apart."
-      )
-      let other = constants.dropFirst().filter { $0.shift != named?.shift }
-      if let named, !other.isEmpty {
-        against.append(
-          other.map { "\($0.name) (\($0.shift))" }.joined(separator: " and ")
-            + " would leave the same entries; \(named.name) is the constant that indexes a root.")
-      }
-      if context.kernel?.mode == nil {
-        question =
-          "PGDIR_SHIFT is 30 under Sv39, 39 under Sv48 and 48 under Sv57: `p/x $satp` at a stop in the kernel tells which."
-      } else if named == nil {
-        question = "More calls with higher IOVA bits set would narrow it down: `iommu record map`."
-      }
-    }
-    if best < calls.count, let first = calls.first(where: { !fits($0.verification, level, shifts) }) {
-      against.append(
-        "\(calls.count - best) of \(calls.count) calls \(calls.count - best == 1 ? "is" : "are") not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova)."
-      )
-    }
-    let assumed = shift ?? shifts.shifts.first ?? expected
-    return Hypothesis(
-      title: title, level: level, shifts: shifts, shift: shift, expected: expected, explained: best, calls: calls.count,
-      evidence: evidence, counterEvidence: against,
-      effects: effects(assumed, level: level, mode: mode, history: history, profile: profile, check: check),
-      remedy:
-        "\(context.source.map { "\($0): " } ?? "")compute \(profile.indexName(atLevel: level)) with shift \(expected) (\(mode.name), "
-        + "level \(level)), whatever mode the CPU runs; the same in unmap and iova_to_phys.",
-      openQuestion: question)
-  }
-
-  private static func fits(_ verification: Verification, _ level: Int, _ shifts: ShiftSet) -> Bool {
-    verification.shifts.indices.contains(level) && !verification.shifts[level].isDisjoint(with: shifts)
-  }
-
-  /// What a wrong shift breaks, counted.
-  private static func effects(
-    _ shift: Int, level: Int, mode: PagingMode, history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?
-  ) -> [String] {
-    var effects: [String] = []
-    if let check {
-      let missing = check.lines.filter { if case .missing = $0.tables { true } else { false } }
-      let pages = missing.reduce(0) { $0 + Int(truncatingIfNeeded: $1.length / 4096) }
-      if pages > 0 {
-        effects.append(
-          "\(pages) of \(check.mappedPages) mapped pages are missing in the device's eyes: it faults on them.")
-      }
-    }
-    let replay = Replay(history, profile: profile) { root in
-      root.mode == mode ? root.mode.geometry.replacing(shift: shift, atLevel: level) : root.mode.geometry
-    }
-    if replay.overwrites > 0 {
-      effects.append(
-        "\(counted(replay.overwrites, "page")) of \(counted(replay.victims.count, "map call")) lost "
-          + "\(replay.overwrites == 1 ? "its" : "their") entry to another IOVA while mapped: "
-          + "addresses that differ only in bits which the wrong index leaves out share one entry.")
-    }
-    return effects
+  /// The smaller the numbers, the better the explanation.
+  private static func rank(_ hypothesis: Hypothesis) -> [Double] {
+    let share =
+      hypothesis.support.total == 0 ? 0 : Double(hypothesis.support.explained) / Double(hypothesis.support.total)
+    return [hypothesis.isConsequence ? 1 : 0, -hypothesis.present, -share, -Double(hypothesis.precedence)]
   }
 }
 
 /// `1 page`, `2 pages`.
-private func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }

@@ -1,4 +1,5 @@
 public import IOMMUModel
+public import LinuxKernel
 public import PageTables
 
 /// Everything that follows from an investigation at one moment; what a report shows.
@@ -24,6 +25,10 @@ public struct Findings {
   public let facts: [String: String]
   /// Remarks.
   public let notes: [String]
+  /// How the kernel had set up its devices; nil when it was not recorded.
+  public let state: KernelState?
+  /// Log lines that say something about the devices.
+  public let log: [LogLine]
 
   /// Works out what follows from `store`; `running` are the calls that have not returned yet.
   public init(
@@ -46,9 +51,13 @@ public struct Findings {
     check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
     var verified: [(call: RecordedCall, verification: Verification)] = []
     for call in finished { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
-    diagnosis = Diagnosis(
-      verified, history: finished, profile: profile, check: check,
-      context: Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source]))
+    state = try store.kernelState()
+    log = try store.logLines()
+    var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
+    (context.registers, context.memory, context.state, context.log) = (registers, memory, state, log)
+    context.cookies = try store.cookieRequests()
+    context.interruptIsUnheard = facts[Fact.faultInterrupt].map { $0 != "handled" }
+    diagnosis = Diagnosis(verified, history: finished, profile: profile, check: check, context: context)
   }
 
   /// The comparison of what lies in `iovas` only.
@@ -74,6 +83,8 @@ public enum Fact {
   public static let profile = "profile"
   /// File and line of the driver's map function.
   public static let source = "source"
+  /// Whether the driver has a handler for the device's faults: `handled`, `not handled`.
+  public static let faultInterrupt = "fault interrupt"
   /// The debugger's name and version.
   public static let debugger = "debugger"
   /// Where guest memory was read from.

@@ -270,6 +270,9 @@ public final class Investigator {
       try store.setFact(Fact.banner, String(banner.split(separator: "\n").first ?? ""))
     }
     if let profile = try? profile() { try store.setFact(Fact.profile, profile.identifier) }
+    if let heard = try? layout().hearsFaults(target: target) {
+      try store.setFact(Fact.faultInterrupt, heard ? "handled" : "not handled")
+    }
     if let source { try store.setFact(Fact.source, source) }
     if let debugger { try store.setFact(Fact.debugger, debugger) }
     if let memory = try? memory() { try store.setFact(Fact.memory, memory.explanation) }
@@ -392,7 +395,8 @@ public final class Investigator {
   /// How the kernel has set up its devices, groups and domains now.
   public func kernelState() throws(TargetError) -> KernelState {
     KernelInspector(
-      target: target, layouts: structureLayouts(), kernel: try kernelMemory(), driver: try layout()
+      target: target, layouts: structureLayouts(), kernel: try kernelMemory(), driver: try layout(),
+      mapFunction: try profile().functions.first { $0.kind == .map }?.symbol
     ).state()
   }
 

@@ -10,10 +10,15 @@ public struct KernelInspector {
   private let reader: StructureReader
   private let kernel: KernelMemory
   private let driver: any DriverLayout
+  private let mapFunction: String?
 
-  /// An inspector of the kernel that `target` holds; `driver` knows the IOMMU driver's own structures.
-  public init(target: any Target, layouts: StructureLayouts, kernel: KernelMemory, driver: any DriverLayout) {
+  /// An inspector of the kernel that `target` holds; `driver` knows the IOMMU driver's own structures, `mapFunction` is the
+  /// symbol of its map function.
+  public init(
+    target: any Target, layouts: StructureLayouts, kernel: KernelMemory, driver: any DriverLayout, mapFunction: String?
+  ) {
     self.target = target
+    self.mapFunction = mapFunction
     self.kernel = kernel
     self.driver = driver
     reader = StructureReader(layouts: layouts, kernel: kernel)
@@ -80,6 +85,7 @@ public struct KernelInspector {
         device.attached = attachment?.domain
         if let domain = attachment?.domain { add(domain: domain, to: &state) }
       }
+      if state.mapOperation == nil { state.mapOperation = mapOperation(ofDriverOf: address) }
       state.devices.append(device)
     }
     state.groups.sort { $0.id < $1.id }
@@ -109,6 +115,30 @@ public struct KernelInspector {
       KernelState.Domain(
         pointer: pointer, type: (try? reader.value("type", of: "struct iommu_domain", at: pointer)) ?? 0,
         root: table.flatMap { $0.root.address.rawValue == 0 ? nil : $0.root }, descriptor: table?.descriptor))
+  }
+
+  /// The operations of the IOMMU driver that has taken the device.
+  private func operations(ofDriverOf device: KVA) throws(TargetError) -> KVA? {
+    try reader.pointer(
+      [("iommu", Self.device), ("iommu_dev", "struct dev_iommu"), ("ops", "struct iommu_device")], from: device)
+  }
+
+  /// Which operation the driver's map function is registered as: `map` in `iommu_ops` (5.10), `map_pages` there (5.14) or in
+  /// `iommu_domain_ops` (from 5.18).
+  private func mapOperation(ofDriverOf device: KVA) -> String? {
+    guard let mapFunction, let function = try? target.evaluate("(unsigned long)&\(mapFunction)"),
+      let operations = try? operations(ofDriverOf: device)
+    else { return nil }
+    var tables = [(operations, "struct iommu_ops")]
+    if let domains = try? reader.pointer("default_domain_ops", of: "struct iommu_ops", at: operations) {
+      tables.append((domains, "struct iommu_domain_ops"))
+    }
+    for (table, type) in tables {
+      for member in ["map_pages", "map"] where (try? reader.value(member, of: type, at: table)) == function {
+        return member
+      }
+    }
+    return nil
   }
 
   // MARK: Interrupts

@@ -65,3 +65,11 @@ public struct HVA: Address {
 
 /// `value` in hexadecimal with `0x` and no leading zeros.
 public func hex(_ value: UInt64) -> String { "0x" + String(value, radix: 16) }
+
+/// A size as a person says it: `4 KiB`, `2 MiB`, `6 KiB`; bytes when it is not whole.
+public func size(_ bytes: UInt64) -> String {
+  for (unit, shift) in [("GiB", UInt64(30)), ("MiB", 20), ("KiB", 10)] where bytes >= 1 << shift {
+    if bytes % (1 << shift) == 0 { return "\(bytes >> shift) \(unit)" }
+  }
+  return "\(bytes) bytes"
+}

@@ -43,14 +43,6 @@ func right(_ text: some CustomStringConvertible, _ width: Int) -> String {
   return String(repeating: " ", count: max(0, width - text.count)) + text
 }
 
-/// A size as a person says it: `4 KiB`, `2 MiB`, `6 KiB`; bytes when it is not whole.
-func size(_ bytes: UInt64) -> String {
-  for (unit, shift) in [("GiB", UInt64(30)), ("MiB", 20), ("KiB", 10)] where bytes >= 1 << shift {
-    if bytes % (1 << shift) == 0 { return "\(bytes >> shift) \(unit)" }
-  }
-  return "\(bytes) bytes"
-}
-
 /// `1 call`, `2 calls`.
 func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
 
@@ -104,11 +96,6 @@ extension CrossCheck.Line {
     case (_, let cause?): "\(device.description), cause \(cause)"
     }
   }
-}
-
-extension DriverCall {
-  /// The range's size as the arguments give it: `1 x 4 KiB`.
-  var extent: String { pages.map { "\($0.count) x \(size($0.size))" } ?? size(length) }
 }
 
 /// Names who is behind a call.

@@ -1,5 +1,6 @@
 import IOMMUModel
 public import Investigation
+import LinuxKernel
 import PageTables
 
 /// An investigation as Markdown, to hand to a colleague.
@@ -19,6 +20,8 @@ public struct MarkdownReport {
     sections.append(checks())
     if findings.check.leftOut > 0 { sections.append(Terminal.leftOut(findings.check)) }
     if let registers = findings.registers { sections.append(registerTable(registers)) }
+    if let state = findings.state, !state.devices.isEmpty { sections.append(deviceTable(state)) }
+    if !findings.log.isEmpty { sections.append(logTable()) }
     if !findings.notes.isEmpty {
       sections.append("## Notes\n\n" + findings.notes.map { "- \(prose($0))" }.joined(separator: "\n"))
     }
@@ -41,12 +44,11 @@ public struct MarkdownReport {
       if let question = cause.openQuestion { lines.append("- Open: \(prose(question))") }
       for (position, other) in diagnosis.hypotheses.dropFirst().enumerated() {
         lines.append(
-          "- Explanation \(position + 2): \(prose(other.title)) (\(other.explained) of \(counted(other.calls, "call")))."
-        )
+          "- Explanation \(position + 2): \(prose(other.title)) (\(other.support)).")
       }
-    } else if diagnosis.calls == 0 {
+    } else if diagnosis.isClean && diagnosis.calls == 0 {
       lines.append("No map call was recorded and verified, so nothing can be concluded.")
-    } else if diagnosis.disagreeing == 0 && findings.check.disagreements.isEmpty {
+    } else if diagnosis.isClean {
       lines.append(
         "**No cause to name: \(counted(diagnosis.calls, "recorded map call")) and the "
           + "\(counted(findings.check.pages, "page")) they cover agree with the tables and with the device.**")
@@ -124,7 +126,8 @@ public struct MarkdownReport {
       text +=
         "\n\nRight after the call: **\(prose(verification.verdict.description))** on "
         + "\(verification.leaves - verification.agreeing) of \(counted(verification.leaves, "page"))."
-      if let cause = findings.diagnosis.hypotheses.first, let shift = cause.shift ?? cause.shifts.shifts.first {
+      if let cause = findings.diagnosis.hypotheses.first?.wrongShift {
+        let shift = cause.assumed
         let written = geometry.replacing(shift: shift, atLevel: cause.level)
         text +=
           "\n\n"
@@ -186,6 +189,39 @@ public struct MarkdownReport {
       ]
     }
     return table(["offset", "register", "value", "meaning"], rows, title: "## Registers")
+  }
+
+  private func deviceTable(_ state: KernelState) -> String {
+    let rows = state.devices.prefix(Self.rangeLimit).map { device -> [String] in
+      let group = state.group(device.group)
+      let domain = group.map { cell(state.domain($0.defaultDomain)?.kind ?? "none") } ?? ""
+      let requester = device.requester.map { "\($0.rsid)" } ?? ""
+      let operations = device.usesIOMMU.map { $0 ? "IOMMU" : "direct" } ?? ""
+      return [
+        codeCell(device.name), cell(device.bus), requester, codeCell(device.driver ?? ""),
+        device.group.map { "\($0)" } ?? "none", domain, operations,
+      ]
+    }
+    let text = table(
+      ["device", "bus", "rsid", "driver", "group", "default domain", "DMA"], rows, title: "## Devices")
+    let more = state.devices.count - rows.count
+    return more > 0 ? "\(text)\n\n… and \(counted(more, "more device"))." : text
+  }
+
+  private func logTable() -> String {
+    let shown = findings.log.prefix(Self.rangeLimit)
+    let rows = shown.map { line -> [String] in
+      let time = line.time.map { "\($0 / 1_000_000_000).\(padded($0 / 1000 % 1_000_000, 6))" } ?? ""
+      return [cell("\(line.origin):\(line.line)"), time, codeCell(line.text), cell(line.meaning.rawValue)]
+    }
+    let text = table(["from", "time", "line", "tells"], rows, title: "## Log")
+    let more = findings.log.count - shown.count
+    return more > 0 ? "\(text)\n\n… and \(counted(more, "more line"))." : text
+  }
+
+  private func padded(_ number: UInt64, _ width: Int) -> String {
+    let digits = String(number)
+    return String(repeating: "0", count: max(0, width - digits.count)) + digits
   }
 
   private func appendix() -> String {

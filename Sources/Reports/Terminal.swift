@@ -66,12 +66,11 @@ public enum Terminal {
     var rows: [[String]] = []
     let geometry = root.mode.geometry
     let hypothesis = diagnosis?.hypotheses.first
+    let shift = hypothesis?.wrongShift
     let written: TableGeometry? =
       verification.agrees
       ? geometry
-      : hypothesis.flatMap { cause in
-        (cause.shift ?? cause.shifts.shifts.first).map { geometry.replacing(shift: $0, atLevel: cause.level) }
-      }
+      : shift.map { geometry.replacing(shift: $0.assumed, atLevel: $0.level) }
     if recorded.call.isMap {
       if let written {
         for (position, step) in written.walk(iova, root: root.address, in: memory).steps.enumerated() {
@@ -95,15 +94,10 @@ public enum Terminal {
         "\(verification.verdict.description): \(verification.leaves - verification.agreeing) of \(counted(verification.leaves, "page"))",
       ])
       if let hypothesis {
-        rows.append(["cause", "\(hypothesis.title)   (\(support(hypothesis)); `iommu diagnose`)"])
+        rows.append(["cause", "\(hypothesis.title)   (\(hypothesis.support); `iommu diagnose`)"])
       }
     }
     return aligned(rows).joined(separator: "\n")
-  }
-
-  /// `1 of 1 calls`.
-  static func support(_ hypothesis: Diagnosis.Hypothesis) -> String {
-    "\(hypothesis.explained) of \(counted(hypothesis.calls, "call"))"
   }
 
   // MARK: Walks and dumps
@@ -296,28 +290,26 @@ public enum Terminal {
 
   /// The hypotheses, best first.
   public static func diagnosis(_ diagnosis: Diagnosis) -> String {
-    if diagnosis.calls == 0 {
-      return "Nothing to diagnose: no map call has been recorded and verified. `iommu record map` records them."
-    }
-    if diagnosis.disagreeing == 0 && diagnosis.staleUnmaps == 0 {
+    if diagnosis.isClean {
+      if diagnosis.calls == 0 {
+        return "Nothing to diagnose: no map call has been recorded and verified. `iommu record map` records them."
+      }
       return "No cause to name: all \(counted(diagnosis.calls, "recorded map call")) left the tables as they should."
     }
     var lines: [String] = []
     for (position, hypothesis) in diagnosis.hypotheses.enumerated() {
-      lines.append("\(position + 1). \(hypothesis.title)   (\(support(hypothesis)))")
+      lines.append("\(position + 1). \(hypothesis.title)   (\(hypothesis.support))")
       lines += hypothesis.evidence.map { "   for      \($0)" }
       lines += hypothesis.counterEvidence.map { "   against  \($0)" }
       lines += hypothesis.effects.map { "   breaks   \($0)" }
       lines.append("   look at  \(hypothesis.remedy)")
       if let question = hypothesis.openQuestion { lines.append("   open     \(question)") }
     }
-    if diagnosis.hypotheses.isEmpty && diagnosis.disagreeing > 0 {
+    if diagnosis.hypotheses.isEmpty {
       lines.append(
-        "\(diagnosis.disagreeing) of \(counted(diagnosis.calls, "recorded map call")) disagree with the tables, "
-          + "and no index shift at any level explains more of them than the right one. `iommu check` lists them.")
-    }
-    if diagnosis.staleUnmaps > 0 {
-      lines.append("\(counted(diagnosis.staleUnmaps, "unmap call")) left entries behind: `iommu check` lists them.")
+        "\(diagnosis.disagreeing) of \(counted(diagnosis.calls, "recorded map call")) and "
+          + "\(counted(diagnosis.disagreeingPages, "page")) disagree, and no cause known here explains it. "
+          + "`iommu check` lists them.")
     }
     return lines.map(printable).joined(separator: "\n")
   }

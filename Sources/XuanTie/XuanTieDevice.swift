@@ -29,6 +29,21 @@ public struct XuanTieDevice: DeviceModel {
   /// Requester ids that the driver's device table has room for; the device itself decodes 16 bits.
   static let driverTableSize = 4096
 
+  /// IOMMUCAUSE with FTVAL, while a cause is latched.
+  public func latchedFault(_ registers: RegisterValues) -> LatchedFault? {
+    guard let cause = latched(registers), let value = registers[XuanTieRegister.cause] else { return nil }
+    return LatchedFault(
+      requester: RequesterID(rawValue: UInt32(value >> 16 & 0xffff)), cause: cause,
+      address: registers[XuanTieRegister.faultValue].map { IOVA($0) })
+  }
+
+  /// A write to RESUME clears IOMMUCAUSE and leaves FTVAL.
+  public func resumed(_ registers: RegisterValues) -> (registers: RegisterValues, how: String) {
+    var cleared = registers
+    if cleared[XuanTieRegister.cause] != nil { cleared.byOffset[XuanTieRegister.cause] = 0 }
+    return (cleared, "an 8-byte write to RESUME (offset 0x1018) clears it, and nothing else does")
+  }
+
   /// The contexts of all requesters with a valid entry, at most `limit`.
   public func contexts(
     registers: RegisterValues, memory: any PhysicalMemory, limit: Int

@@ -102,6 +102,19 @@ public struct XuanTieDriver: DriverProfile {
   /// `vpn2_idx` at level 2, as the driver's mapping loop calls it.
   public func indexName(atLevel level: Int) -> String { "vpn\(level)_idx" }
 
+  /// The function's parameters are those of one era, its place in the table says which the core will pass.
+  public func mismatch(operation: String) -> String? {
+    switch (signature, operation) {
+    case (.size, "map_pages"):
+      "the driver's map takes one size, the kernel passes pgsize and pgcount: prot is the count, and nothing is reported"
+    case (.pages, "map"): "the driver's map takes pgsize and pgcount, the kernel passes one size: pgcount is the prot"
+    default: nil
+    }
+  }
+
+  /// The driver's table is for 12 bits; the device looks up 16.
+  public var requesterLimit: Int? { XuanTieDevice.driverTableSize }
+
   /// The offsets of the driver's structures, from debug information.
   public func layout(in target: any Target) throws(TargetError) -> any DriverLayout {
     let domain = "struct xt_iommu_domain"
@@ -172,6 +185,11 @@ struct XuanTieLayout: DriverLayout {
     return DeviceAttachment(
       requester: RequesterID(rawValue: UInt32(truncatingIfNeeded: word)),
       domain: owner == 0 ? nil : KVA(owner) + domain)
+  }
+
+  func hearsFaults(target: any Target) -> Bool? {
+    // `irq` stays 0 where the interrupt that the driver asks for by name is not in the device tree.
+    (try? target.evaluate("(unsigned long)xt_iommu->irq")).map { $0 & 0xffff_ffff != 0 }
   }
 
   func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA {

@@ -20,7 +20,7 @@ import Testing
     #expect(findings.calls.map { $0.requester == Scenario.card } == [true, true, true, true, true, false, false])
     #expect(findings.verifications.count == 7)
     #expect(findings.verifications.values.count { $0.agrees } == 2)
-    #expect(findings.diagnosis.hypotheses.first?.shift == 48)
+    #expect(findings.diagnosis.hypotheses.first?.wrongShift?.shift == 48)
     #expect(findings.diagnosis.calls == 6 && findings.diagnosis.disagreeing == 5)
     // The same from the file alone.
     let offline = try Findings(

@@ -248,7 +248,7 @@ import Testing
     }
     let newer = workspace.file("newer.iommulens")
     do { _ = try InvestigationStore(path: newer, side: "test").append(Self.call(1)) }
-    try sql(newer, "PRAGMA user_version = 2; PRAGMA journal_mode = DELETE")
+    try sql(newer, "PRAGMA user_version = 3; PRAGMA journal_mode = DELETE")
     let cut = try workspace.write("cut.iommulens", Array("SQLite format 3\u{0}".utf8))
     let files = [text, other, marked, logged, left, left + "-wal", newer, cut]
     let before = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }

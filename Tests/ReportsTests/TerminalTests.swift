@@ -1,5 +1,6 @@
 import IOMMUModel
 import Investigation
+import LinuxKernel
 import PageTables
 import Simulation
 import Testing
@@ -182,7 +183,7 @@ import Testing
 
   @Test func theDevice() throws {
     #expect(
-      Terminal.devices(try wrong.scenario.investigator.contexts())
+      Terminal.devices(try wrong.scenario.investigator.contexts(), state: KernelState())
         == """
         device        rsid  descriptor  translation
         0000:00:01.0  8     0x80b79000  Sv39 root 0x80b78000
@@ -349,7 +350,9 @@ import Testing
   }
 
   @Test func devicesThatAreNotTranslated() {
-    #expect(Terminal.devices([]) == "No device has a valid context: every address passes through untranslated.")
+    #expect(
+      Terminal.devices([], state: KernelState())
+        == "No device has a valid context: every address passes through untranslated.")
     let contexts = [
       DeviceContext(
         requester: RequesterID(rawValue: 8), words: [], translation: .bypassed("TD mode 0: bare"),
@@ -359,7 +362,7 @@ import Testing
         descriptor: nil),
     ]
     #expect(
-      Terminal.devices(contexts) == """
+      Terminal.devices(contexts, state: KernelState()) == """
         device        rsid  descriptor  translation
         0000:00:01.0  8     0x80000000  bypassed: TD mode 0: bare
         0001:01:00.0  256   -           refused: TD mode 5 is unknown
@@ -383,7 +386,7 @@ import Testing
     return (Terminal.check(recording.check(), limit: 20), Terminal.diagnosis(recording.diagnosis(cpu: .sv57)))
   }
 
-  @Test func mistakesWithoutAHypothesis() {
+  @Test func mistakesBesideTheIndices() {
     let lost = said(.losesEntries)
     #expect(
       lost.check == """
@@ -391,21 +394,34 @@ import Testing
         1 of 2 pages disagree: 1 missing.
         """)
     #expect(
-      lost.diagnosis
-        == "1 of 1 recorded map call disagree with the tables, and no index shift at any level explains more of them "
-        + "than the right one. `iommu check` lists them.")
+      lost.diagnosis == """
+        1. map returns and its entries are nowhere in the domain's table   (1 of 1 wrong call)
+           for      Map #1 at 0x1000 left no entry, and no index shift puts one where it would be found.
+           look at  does it write at all, and into the table that the domain's descriptor names?
+           open     What the call returned: `iommu break map -limit 1`, `continue`, `finish`, then `p $a0`.
+        """)
     let stale = said(.forgetsToClear)
     #expect(
       stale.check == """
         0x1000-0x1fff  unmapped  unmap #1  stale after unmap: still leads to 0x100000000
         1 of 2 pages disagree: 1 stale after unmap.
         """)
-    #expect(stale.diagnosis == "1 unmap call left entries behind: `iommu check` lists them.")
+    #expect(
+      stale.diagnosis == """
+        1. unmap leaves its entries as they are   (1 of 1 wrong unmap)
+           for      Unmap #1 of 1 x 4 KiB at 0x1000 has returned, and 0x1000 is stale after unmap: still leads to 0x100000000.
+           breaks   1 page can still be reached by the device after the unmap.
+           look at  clear the leaf of every page of the range in the driver's unmap, then invalidate.
+        """)
     let weak = said(.losesWrite)
     #expect(
       weak.check == """
         0x2000-0x2fff  -> 0x100001000  map #1  wrong permission: V R; device: refuses, cause 15 (S1_PTE_NO_RW)
         1 of 2 pages disagree: 1 wrong permission.
+        """)
+    #expect(
+      weak.diagnosis == """
+        1. WRITE is lost on the way into the leaf   (1 of 1 wrong call)
         """)
     let nothing = Recording(SimulatedDriver())
     #expect(Terminal.check(nothing.check(), limit: 20) == "Nothing to check: no recorded call covers it.")

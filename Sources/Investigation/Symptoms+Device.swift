@@ -1,0 +1,160 @@
+import IOMMUModel
+import PageTables
+
+/// Mappings that are right in the tables and that the device does not follow.
+extension Symptoms {
+  /// Why a device does not do what the tables say.
+  private enum Reason: Hashable {
+    /// Only because a fault is latched.
+    case latched
+    /// It reads on after a leaf at this level.
+    case superpage(level: Int)
+    case bypassed(RequesterID, String)
+    case notAttached
+    case otherTable(TableRoot)
+    case other
+  }
+
+  func deviceCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
+    guard let registers = context.registers, let memory = context.memory else { return [] }
+    let suspects = lines.filter { $0.tables == .agrees && $0.device != .agrees }
+    let reasons = Dictionary(grouping: suspects) { reason(of: $0, registers: registers, memory: memory) }
+    var found: [Diagnosis.Hypothesis] = []
+    for (reason, lines) in reasons {
+      guard let first = lines.min(by: { $0.iova < $1.iova }) else { continue }
+      let support = Diagnosis.Support(
+        explained: lines.reduce(0) { $0 + pages($1.length) }, total: check?.disagreeingPages ?? 0, unit: "page")
+      var hypothesis: Diagnosis.Hypothesis
+      switch reason {
+      case .latched:
+        guard let latched = latchedFault(support, registers: registers, memory: memory, others: others) else {
+          continue
+        }
+        hypothesis = latched
+      case .superpage(let level): hypothesis = superpage(level, first, support, registers: registers, memory: memory)
+      case .bypassed(let requester, let why):
+        hypothesis = Diagnosis.Hypothesis(
+          cause: .bypassed(requester), title: "\(requester) is not translated: \(why)", support: support,
+          evidence: [
+            "Mappings are made for it, the first at \(first.iova), and the device passes its addresses through."
+          ],
+          remedy: "is the device attached to its domain, and does attach write its device table entry?",
+          openQuestion: "`iommu devices` shows every entry beside the kernel's view.")
+      case .notAttached:
+        hypothesis = Diagnosis.Hypothesis(
+          cause: .notAttached, title: "no device uses the domain at \(first.call.call.domain)", support: support,
+          evidence: [
+            "Map #\(first.call.number) and others went into it, and no device table entry names its descriptor."
+          ],
+          remedy: "attach the device before mapping, or see who made the domain: `iommu domains`.")
+      case .otherTable(let root):
+        let written = first.call.root
+        let modes =
+          written.map { $0.mode != root.mode ? ", as \(root.mode.name) instead of \($0.mode.name)" : "" } ?? ""
+        hypothesis = Diagnosis.Hypothesis(
+          cause: .otherTable,
+          title: "the device walks the table at \(root.address), the driver writes the one at "
+            + "\(written?.address.description ?? "another place")\(modes)",
+          support: support, evidence: ["The descriptor that the device table names holds the former."],
+          remedy: "the descriptor's root and mode must be those of the domain that is attached: see attach.")
+      case .other:
+        hypothesis = Diagnosis.Hypothesis(
+          cause: .otherTable, title: "the device does not follow tables that are right", support: support,
+          evidence: ["At \(first.iova): \(first.device.description)."],
+          remedy: "`iommu walk \(first.iova) -device-walk` shows both walks.")
+        hypothesis.precedence = -2
+      }
+      let own = Set(lines)
+      hypothesis.present = share { own.contains($0) }
+      found.append(hypothesis)
+    }
+    return found.sorted { $0.title < $1.title }
+  }
+
+  private func reason(
+    of line: CrossCheck.Line, registers: RegisterValues, memory: any PhysicalMemory
+  ) -> Reason {
+    if case .otherTable(let root) = line.device { return .otherTable(root) }
+    guard let requester = line.call.requester else { return .notAttached }
+    if case .bypassed(let why) = line.device { return .bypassed(requester, why) }
+    let device = profile.device
+    let clean = device.latchedFault(registers) == nil ? registers : device.resumed(registers).registers
+    guard let expected = line.expected, let root = line.call.root else { return .other }
+    let translation = device.translate(
+      line.iova, access: line.call.access, requester: requester, registers: clean, memory: memory)
+    if translation.result == .translated(expected) { return .latched }
+    let leaf = root.mode.geometry.walk(line.iova, root: root.address, in: memory).steps.last
+    if let leaf, leaf.level > 0, leaf.entry.isLeaf { return .superpage(level: leaf.level) }
+    return .other
+  }
+
+  private func latchedFault(
+    _ support: Diagnosis.Support, registers: RegisterValues, memory: any PhysicalMemory,
+    others: [Diagnosis.Hypothesis]
+  ) -> Diagnosis.Hypothesis? {
+    guard let fault = profile.device.latchedFault(registers) else { return nil }
+    var hypothesis = Diagnosis.Hypothesis(
+      cause: .latchedFault,
+      title: "a fault that was never cleared hides good mappings: cause \(fault.cause) of \(fault.requester)"
+        + (fault.address.map { " at \($0)" } ?? ""),
+      support: support,
+      evidence: ["With the fault cleared the device would follow the tables on \(counted(support.explained, "page"))."],
+      remedy:
+        "\(profile.device.resumed(registers).how): the driver's fault handler has to do it, once the cause is repaired."
+    )
+    // Its own cause: what is wrong at the faulting address now, or was.
+    if let address = fault.address {
+      let culprit = lines.first { line in
+        address - line.iova < line.length && reasonIsNotLatch(line, registers: registers, memory: memory)
+      }
+      if let culprit {
+        hypothesis.isConsequence = true
+        hypothesis.evidence.append("The faulting address is still wrong: \(culprit.worst.description).")
+      } else {
+        hypothesis.evidence.append("The access that faulted would work now: what caused it has been repaired since.")
+      }
+    }
+    if context.interruptIsUnheard == true {
+      hypothesis.evidence.append("No interrupt handler is installed, so nobody heard of the fault.")
+    }
+    return hypothesis
+  }
+
+  private func reasonIsNotLatch(
+    _ line: CrossCheck.Line, registers: RegisterValues, memory: any PhysicalMemory
+  ) -> Bool {
+    line.tables != .agrees || reason(of: line, registers: registers, memory: memory) != .latched
+  }
+
+  private func superpage(
+    _ level: Int, _ line: CrossCheck.Line, _ support: Diagnosis.Support, registers: RegisterValues,
+    memory: any PhysicalMemory
+  ) -> Diagnosis.Hypothesis {
+    let size = line.call.root.map { $0.mode.geometry.leafSize(atLevel: level) } ?? 0
+    var evidence = [
+      "Map #\(line.call.number) at \(line.iova): the specification walk ends at a leaf at level \(level), the device goes "
+        + "elsewhere: \(line.device.description)."
+    ]
+    if let requester = line.call.requester {
+      let translation = profile.device.translate(
+        line.iova, access: line.call.access, requester: requester,
+        registers: profile.device.resumed(registers).registers, memory: memory)
+      evidence += translation.deviations.map { "The device: \($0)." }
+    }
+    var hypothesis = Diagnosis.Hypothesis(
+      cause: .superpageMisread(level: level),
+      title: "\(profile.device.name) misreads leaves of \(size >> 20) MiB: it walks on behind them", support: support,
+      evidence: evidence,
+      remedy: "write 4 KiB leaves for this device, or repair its walk; the tables are right by the specification.")
+    hypothesis.precedence = 2
+    return hypothesis
+  }
+}
+
+extension RecordedCall {
+  /// What a device does with the mapping.
+  var access: Access {
+    let protection = call.protection ?? []
+    return protection.contains(.write) ? (protection.contains(.read) ? .readWrite : .write) : .read
+  }
+}
