@@ -63,16 +63,18 @@ import Testing
 
   static let members = ["domain", "td.stage1.s1ppn", "td.stage1.s1mode", "td.tdcfg.tdtab_dma"]
     .map { "(unsigned long)&((struct xt_iommu_domain *)0)->\($0)" }
+  /// What is not needed to follow a domain.
+  static let attachment = ["rsid", "domain"].map { "(unsigned long)&((struct xt_iommu_master *)0)->\($0)" }
 
   /// Offsets of the 6.1 kernel that the evidence is from.
   static func kernel() -> FakeTarget {
-    FakeTarget(values: Dictionary(uniqueKeysWithValues: zip(members, [72, 144, 162, 176])))
+    FakeTarget(values: Dictionary(uniqueKeysWithValues: zip(members + attachment, [72, 144, 162, 176, 40, 16])))
   }
 
   @Test func offsetsComeFromDebugInformation() throws {
     let target = Self.kernel()
     _ = try XuanTieDriver(signature: .pages).layout(in: target)
-    #expect(target.questions == Self.members.map { "evaluate \($0)" })
+    #expect(target.questions == (Self.members + Self.attachment).map { "evaluate \($0)" })
     for missing in Self.members {
       let target = Self.kernel()
       target.values[missing] = nil
