@@ -17,8 +17,9 @@ public struct FunctionInterpreter {
   /// An interpreter over what `read` answers.
   ///
   /// - Parameters:
-  ///   - globalPointer: gp, which kernels linked with relaxation use to reach small data; nil ends the interpretation at
-  ///     its first use.
+  ///   - globalPointer: gp, by which kernels linked with relaxation reach small data: the address of the symbol
+  ///     `__global_pointer$`, not the register of a CPU that may have been stopped in a program; nil ends the
+  ///     interpretation at its first use.
   ///   - threadPointer: tp, the kernel's `current`; nil as for gp.
   ///   - instructionLimit: how many instructions a call may take.
   ///   - read: the guest's memory.
