@@ -25,6 +25,7 @@ let package = Package(
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables"], swiftSettings: strict),
+    .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
       name: "Investigation",
@@ -45,6 +46,12 @@ let package = Package(
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
     .testTarget(name: "IOMMUModelTests", dependencies: ["IOMMUModel"], swiftSettings: strict),
+    .testTarget(
+      name: "LinuxKernelTests", dependencies: ["LinuxKernel", "IOMMUModel", "PageTables"], swiftSettings: strict),
+    .testTarget(
+      name: "RISCVInterpreterTests",
+      dependencies: ["RISCVInterpreter", .product(name: "Subprocess", package: "swift-subprocess")],
+      exclude: ["Programs"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory"], swiftSettings: strict),
     .target(

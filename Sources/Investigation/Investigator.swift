@@ -33,6 +33,7 @@ public final class Investigator {
   private var remoteCache: CallableMemory?
   private var linearOffset: UInt64?
   private var structures: StructureLayouts?
+  private var kernelImage: KernelImage?
   // Forgotten when the guest has run.
   private var knownRegisters: RegisterValues?
   private var requesters: [GPA: RequesterID] = [:]
@@ -61,6 +62,7 @@ public final class Investigator {
     knownMemory = nil
     remoteCache = nil
     linearOffset = nil
+    kernelImage = nil
     targetRan()
   }
 
@@ -138,11 +140,13 @@ public final class Investigator {
       for symbol in ["kernel_map.va_pa_offset", "va_pa_offset"] {
         if let offset = try? target.evaluate(symbol), offset != 0 {
           linearOffset = offset
+          // Asked for once as well: the kernel fills all of `kernel_map` in before it uses the linear map.
+          kernelImage = KernelImage(in: target)
           break
         }
       }
     }
-    return KernelMemory(memory: memory, linearOffset: linearOffset ?? 0, translate: translate)
+    return KernelMemory(memory: memory, linearOffset: linearOffset ?? 0, image: kernelImage, translate: translate)
   }
 
   /// The CPU's paging now; nil when the debugger does not know `satp`.

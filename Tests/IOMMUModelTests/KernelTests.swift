@@ -112,4 +112,96 @@ import Testing
     // Starts in the last word of RAM and ends behind it.
     #expect(message(KVA(0xff60_0000_1fdf_fffc)) == "Cannot read guest-physical address 0x9ffffffc: outside guest RAM.")
   }
+
+  /// RAM whose bytes say in which page they are and how far into it, and which counts its reads.
+  final class Pages: PhysicalMemory {
+    private(set) var reads: [(address: GPA, count: Int)] = []
+
+    static func byte(at address: GPA) -> UInt8 { UInt8(truncatingIfNeeded: address.rawValue ^ address.rawValue >> 12) }
+
+    func read(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory) {
+      guard address >= GPA(0x8000_0000), address + UInt64(buffer.count) <= GPA(0xa000_0000) else {
+        throw UnreadableMemory(address: address, reason: "outside guest RAM")
+      }
+      reads.append((address, buffer.count))
+      for index in buffer.indices { buffer[index] = Self.byte(at: address + UInt64(index)) }
+    }
+  }
+
+  @Test func manyBytes() throws {
+    let memory = Pages()
+    var asked: [KVA] = []
+    // vmalloc: pages 0 and 1 are neighbours in guest memory, 2 is elsewhere, 3 is not mapped.
+    let vmalloc = KVA(0xff20_0000_0000_0000)
+    let kernel = KernelMemory(
+      memory: memory, linearOffset: 0xff5f_ffff_7fe0_0000,
+      image: KernelImage(start: KVA(0xffff_ffff_8000_0000), size: 0x3000, offset: 0xffff_fffe_ffe0_0000)
+    ) { address in
+      asked.append(address)
+      let offset = UInt64(address.pageOffset)
+      switch (address - vmalloc) >> 12 {
+      case 0, 1: return GPA(0x8100_0000 + (address - vmalloc))
+      case 2: return GPA(0x8300_0000 + offset)
+      default: return nil
+      }
+    }
+    func expect(_ address: KVA, _ count: Int, _ pieces: [(GPA, Int)], asked expected: [KVA] = []) throws {
+      let (before, questions) = (memory.reads.count, asked.count)
+      let bytes = try kernel.bytes(at: address, count: count)
+      let right = pieces.flatMap { piece in (0..<piece.1).map { Pages.byte(at: piece.0 + UInt64($0)) } }
+      #expect(bytes == right, "\(address)")
+      #expect(asked[questions...] == expected[...])
+      // Whether an address is in the linear map is found out with one word.
+      let reads = memory.reads[before...].filter { $0.count != 8 }
+      #expect(reads.map(\.address) == pieces.map(\.0))
+    }
+    // The image, to its last byte; the linear map; vmalloc from within a page.
+    try expect(KVA(0xffff_ffff_8000_0ffc), 0x2004, [(GPA(0x8020_0ffc), 0x2004)])
+    try expect(KVA(0xff60_0000_0000_0010), 0x10000, [(GPA(0x8020_0010), 0x10000)])
+    try expect(
+      vmalloc + 0x800, 0x1900, [(GPA(0x8100_0800), 0x1800), (GPA(0x8300_0000), 0x100)],
+      asked: [vmalloc + 0x800, vmalloc + 0x1000, vmalloc + 0x2000])
+    #expect(try kernel.bytes(at: KVA(0), count: 0) == [])
+    #expect(try kernel.bytes(at: KVA(0), count: -1) == [])
+
+    func failure(_ address: KVA, _ count: Int) -> String {
+      do { return "\(try kernel.bytes(at: address, count: count).count) bytes" } catch { return error.description }
+    }
+    let unmapped = "is neither in the linear map nor mapped by the CPU's page table."
+    #expect(failure(vmalloc + 0x2ff8, 16) == "Kernel address \(vmalloc + 0x3000) \(unmapped)")
+    // One byte more than the image has.
+    #expect(failure(KVA(0xffff_ffff_8000_2fff), 2) == "Kernel address 0xffffffff80003000 \(unmapped)")
+    let many = "are more than can be read at once."
+    #expect(failure(vmalloc, .max) == "9223372036854775807 bytes at kernel address \(vmalloc) \(many)")
+    #expect(failure(KVA(.max), 2) == "2 bytes at kernel address 0xffffffffffffffff \(many)")
+  }
+
+  /// What `kernel_map` has to say for an image to be known.
+  @Test func theImage() {
+    struct Symbols: Target {
+      let values: [String: UInt64]
+      func evaluate(_ expression: String) throws(TargetError) -> UInt64 {
+        guard let value = values[expression] else { throw TargetError("No symbol.") }
+        return value
+      }
+      func string(_ expression: String) throws(TargetError) -> String { throw TargetError("No symbol.") }
+      func parameters(of function: String) throws(TargetError) -> [String] { throw TargetError("No symbol.") }
+      func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] { throw TargetError("No memory.") }
+      func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] { throw TargetError("No memory.") }
+      func connection() -> String? { nil }
+      func monitor(_ command: String) throws(TargetError) -> String { throw TargetError("No monitor.") }
+    }
+    var values: [String: UInt64] = [
+      "kernel_map.virt_addr": 0xffff_ffff_8000_0000, "kernel_map.size": 0x43_6000,
+      "kernel_map.va_kernel_pa_offset": 0xffff_fffe_ffe0_0000,
+    ]
+    let image = KernelImage(start: KVA(0xffff_ffff_8000_0000), size: 0x43_6000, offset: 0xffff_fffe_ffe0_0000)
+    #expect(KernelImage(in: Symbols(values: values)) == image)
+    values["sizeof(kernel_map.xiprom)"] = 8
+    #expect(KernelImage(in: Symbols(values: values)) == nil)
+    values["sizeof(kernel_map.xiprom)"] = nil
+    values["kernel_map.va_kernel_pa_offset"] = 0
+    #expect(KernelImage(in: Symbols(values: values)) == nil)
+    #expect(KernelImage(in: Symbols(values: [:])) == nil)
+  }
 }

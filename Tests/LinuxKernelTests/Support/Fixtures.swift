@@ -1,0 +1,1 @@
+../../XuanTieTests/Support/Fixtures.swift

@@ -1,0 +1,1 @@
+../../GuestMemoryTests/Support/Seeded.swift
