@@ -4,7 +4,7 @@ import Testing
 
 /// A machine of `lab/lab`: Linux with the driver on a QEMU with the device, one for every scenario.
 ///
-///     let output = try await Lab("pgdir-shift").debug("iommu record\ncontinue")
+///     let output = try await Lab("pgdir-shift").debug("iommu record\nhbreak e1000_tx_timeout\ncontinue\niommu check")
 ///     let console = try await Lab("fixed").run { try await $0.console(until: "init: net: 11 datagrams") }
 struct Lab: Sendable, CustomTestStringConvertible {
   /// A name of lab/linux/scenarios.
@@ -59,7 +59,7 @@ struct Lab: Sendable, CustomTestStringConvertible {
       try await Lab.inScratch { directory in
         // Bounded by `timeout` in case this process ends without stopping it.
         let boot =
-          ["-c", #"exec timeout -k 5 1800 "$@" 2>"$0""#, directory + "/qemu.log", "lab/lab", "boot", scenario] + options
+          ["-c", #"exec timeout -k 5 900 "$@" 2>"$0""#, directory + "/qemu.log", "lab/lab", "boot", scenario] + options
           + (stopped ? [] : ["--run"]) + [directory]
         return try await Subprocess.run(
           .name("bash"), arguments: .init(boot), workingDirectory: .init(Lab.top), input: .none, output: .discarded,
