@@ -24,7 +24,7 @@ let package = Package(
     .target(name: "CProcessMemory"),
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
-    .target(name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables"], swiftSettings: strict),
+    .target(name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables", "RISCVInterpreter"], swiftSettings: strict),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(

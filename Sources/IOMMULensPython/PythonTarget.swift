@@ -1,7 +1,7 @@
 internal import IOMMUModel
 internal import PageTables
 
-/// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `read_virtual`, `read_physical`,
+/// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `function`, `read_virtual`, `read_physical`,
 /// `connection`, `monitor` and `is_inside`.
 final class PythonTarget: Target {
   private let object: PythonReference
@@ -51,6 +51,10 @@ final class PythonTarget: Target {
     try ask("parameters", .string(function)) { answer in
       try answer.list("parameters()", of: PythonReference.string)
     }
+  }
+
+  func function(at address: KVA) throws(TargetError) -> String {
+    try ask("function", .init(address)) { try $0.string("function()") }
   }
 
   func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] {

@@ -68,7 +68,7 @@ let sessionConstructor: CFunction = {
     An investigation from inside a debugger.
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
-    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None,
+    function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None,
     monitor(command) -> str and is_inside(function, thread or None, stack pointer or None) -> bool; each raises TargetError with a full sentence when it cannot answer.
     """
   ) { arguments in Session(PythonTarget(try arguments.object("debugger"))) }
@@ -397,6 +397,11 @@ var sessionMethods: [CFunction] {
         session, _ in
         let state = (try? session.investigator.kernelState()) ?? KernelState()
         return .string(Terminal.devices(try session.investigator.contexts(for: state), state: state))
+      }
+    },
+    {
+      session($0, $1, $2, "probe()", "The checklist of an IOMMU's bring-up, as it stands now.") { session, _ in
+        .string(Terminal.probe(try session.investigator.probe()))
       }
     },
     {

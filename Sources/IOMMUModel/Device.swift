@@ -212,6 +212,9 @@ public protocol DeviceModel: Sendable {
   /// The registers worth reading, in the order of their offsets.
   var registers: [Register] { get }
 
+  /// Whether translation is on.
+  func isEnabled(_ registers: RegisterValues) -> Bool
+
   /// The fault that is latched; nil for none.
   func latchedFault(_ registers: RegisterValues) -> LatchedFault?
 

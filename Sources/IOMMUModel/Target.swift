@@ -11,6 +11,9 @@ public protocol Target {
   /// The parameter names of a function, in order; an error when the symbol or its debug information is missing.
   func parameters(of function: String) throws(TargetError) -> [String]
 
+  /// The name of the function that starts at `address`.
+  func function(at address: KVA) throws(TargetError) -> String
+
   /// `count` bytes of the kernel's memory.
   func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8]
 

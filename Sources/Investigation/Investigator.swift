@@ -404,6 +404,15 @@ public final class Investigator {
     ).state()
   }
 
+  /// The checklist of the bring-up, as it stands now.
+  public func probe() throws(TargetError) -> Probe {
+    let state = try kernelState()
+    if let store { try? store.append(state) }
+    return Probe(
+      state: state, paging: kernelPaging()?.paging, profile: try profile(), registers: try? registers(),
+      contexts: (try? contexts(for: state)) ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target))
+  }
+
   // MARK: Conclusions
 
   /// Reads registers and tables, stores them, and works out what follows from everything recorded.

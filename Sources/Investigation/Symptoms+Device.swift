@@ -77,15 +77,22 @@ extension Symptoms {
     if case .otherTable(let root) = line.device { return .otherTable(root) }
     guard let requester = line.call.requester else { return .notAttached }
     if case .bypassed(let why) = line.device { return .bypassed(requester, why) }
+    guard let root = line.call.root, line.expected != nil else { return .other }
     let device = profile.device
     let clean = device.latchedFault(registers) == nil ? registers : device.resumed(registers).registers
-    guard let expected = line.expected, let root = line.call.root else { return .other }
-    let translation = device.translate(
-      line.iova, access: line.call.access, requester: requester, registers: clean, memory: memory)
-    if translation.result == .translated(expected) { return .latched }
-    let leaf = root.mode.geometry.walk(line.iova, root: root.address, in: memory).steps.last
-    if let leaf, leaf.level > 0, leaf.entry.isLeaf { return .superpage(level: leaf.level) }
-    return .other
+    // Neighbours with one verdict are one line, and one latch gives all of them the same: some pages stand for the rest.
+    for position in Verifier.sample(line.length / 4096, limit: 8) {
+      let iova = line.iova + position &* 4096
+      let expected = line.expected.map { $0 + position &* 4096 }
+      let translation = device.translate(
+        iova, access: line.call.access, requester: requester, registers: clean, memory: memory)
+      // An access that works and latches a cause all the same is the ruin of the next one.
+      if let expected, translation.result == .translated(expected), translation.latched == nil { continue }
+      let leaf = root.mode.geometry.walk(iova, root: root.address, in: memory).steps.last
+      if let leaf, leaf.level > 0, leaf.entry.isLeaf { return .superpage(level: leaf.level) }
+      return .other
+    }
+    return .latched
   }
 
   private func latchedFault(
@@ -132,8 +139,7 @@ extension Symptoms {
   ) -> Diagnosis.Hypothesis {
     let size = line.call.root.map { $0.mode.geometry.leafSize(atLevel: level) } ?? 0
     var evidence = [
-      "Map #\(line.call.number) at \(line.iova): the specification walk ends at a leaf at level \(level), the device goes "
-        + "elsewhere: \(line.device.description)."
+      "Map #\(line.call.number) at \(line.iova): the specification walk ends at a leaf at level \(level), the device's does not."
     ]
     if let requester = line.call.requester {
       let translation = profile.device.translate(

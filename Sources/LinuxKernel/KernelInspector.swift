@@ -1,5 +1,6 @@
 public import IOMMUModel
 import PageTables
+import RISCVInterpreter
 
 /// Reads how Linux has set up devices, groups and domains, without running anything in it.
 ///
@@ -85,7 +86,12 @@ public struct KernelInspector {
         device.attached = attachment?.domain
         if let domain = attachment?.domain { add(domain: domain, to: &state) }
       }
-      if state.mapOperation == nil { state.mapOperation = mapOperation(ofDriverOf: address) }
+      if state.mapOperation == nil, let operation = mapOperation(ofDriverOf: address) {
+        // One driver has them all, so the first device that it has taken can ask.
+        state.mapOperation = operation
+        state.cacheCoherency = capability("IOMMU_CAP_CACHE_COHERENCY", of: address)
+        state.interruptRemapping = capability("IOMMU_CAP_INTR_REMAP", of: address)
+      }
       state.devices.append(device)
     }
     state.groups.sort { $0.id < $1.id }
@@ -139,6 +145,30 @@ public struct KernelInspector {
       }
     }
     return nil
+  }
+
+  /// What the IOMMU driver of `device` answers to a capability, found by following its `.capable` instruction by
+  /// instruction: nothing runs in the guest.
+  ///
+  /// Linux `include/linux/iommu.h`: `capable(cap)` until 5.19, `capable(dev, cap)` from 6.0.
+  private func capability(_ name: String, of device: KVA) -> KernelState.Answer {
+    do throws(TargetError) {
+      let capability = try target.evaluate("(unsigned long)\(name)")
+      guard let operations = try operations(ofDriverOf: device) else {
+        return .unknown("no driver has taken the device")
+      }
+      guard let capable = try reader.pointer("capable", of: "struct iommu_ops", at: operations) else { return .absent }
+      let count = try target.parameters(of: target.function(at: capable)).count
+      let arguments = count == 1 ? [capability] : [device.rawValue, capability]
+      let kernel = self.kernel
+      let interpreter = FunctionInterpreter(
+        globalPointer: try? target.evaluate("(unsigned long)&'__global_pointer$'"),
+        read: { address, count in try kernel.bytes(at: address, count: count) })
+      do throws(InterpretationError) {
+        // `bool` is the low byte of a0.
+        return try interpreter.call(capable, arguments: arguments) & 0xff == 0 ? .no : .yes
+      } catch { return .unknown(error.description) }
+    } catch { return .unknown(error.description) }
   }
 
   // MARK: Interrupts

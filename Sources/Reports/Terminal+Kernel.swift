@@ -1,4 +1,5 @@
 public import IOMMUModel
+public import Investigation
 public import LinuxKernel
 public import PageTables
 
@@ -46,6 +47,19 @@ extension Terminal {
     case .bypassed(let why): "bypassed: \(why)"
     case .refused(let why): "refused: \(why)"
     }
+  }
+
+  /// The checklist of the bring-up: how each item stands, what was seen and where, and what to do about a failure.
+  public static func probe(_ probe: Probe) -> String {
+    var lines = aligned(
+      probe.items.map { [$0.state.rawValue, $0.name, printable($0.value), "(\($0.place))"] }, indent: "")
+    let failed = probe.items.filter { $0.state == .fail }
+    lines.append(
+      failed.isEmpty
+        ? "No item fails."
+        : "\(counted(failed.count, "item")) of \(probe.items.count) \(failed.count == 1 ? "fails" : "fail"):")
+    lines += failed.filter { !$0.advice.isEmpty }.map { "  \($0.name): \($0.advice)" }
+    return lines.joined(separator: "\n")
   }
 
   /// The domains that groups and devices use, and what is mapped in them.

@@ -29,6 +29,9 @@ public struct XuanTieDevice: DeviceModel {
   /// Requester ids that the driver's device table has room for; the device itself decodes 16 bits.
   static let driverTableSize = 4096
 
+  /// IOMMUCAPEN, bit 0; a register that could not be read counts as on.
+  public func isEnabled(_ registers: RegisterValues) -> Bool { (registers[XuanTieRegister.enable] ?? 1) & 1 != 0 }
+
   /// IOMMUCAUSE with FTVAL, while a cause is latched.
   public func latchedFault(_ registers: RegisterValues) -> LatchedFault? {
     guard let cause = latched(registers), let value = registers[XuanTieRegister.cause] else { return nil }
@@ -64,7 +67,7 @@ public struct XuanTieDevice: DeviceModel {
   public func context(
     of requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
   ) throws(UnreadableMemory) -> DeviceContext {
-    if let enable = registers[XuanTieRegister.enable], enable & 1 == 0 {
+    if !isEnabled(registers) {
       return DeviceContext(
         requester: requester, words: [], translation: .bypassed("IOMMUCAPEN is 0: translation is off"), descriptor: nil)
     }
@@ -104,7 +107,7 @@ public struct XuanTieDevice: DeviceModel {
         words: lookup.words, steps: [], result: result,
         latched: lookup.isReserved ? XuanTieFault.reservedTableEntry : before, deviations: lookup.deviations)
     }
-    if let enable = registers[XuanTieRegister.enable], enable & 1 == 0 {
+    if !isEnabled(registers) {
       return ended(.bypassed("translation is off"))
     }
     do throws(UnreadableMemory) {

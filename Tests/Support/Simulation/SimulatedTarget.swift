@@ -47,6 +47,11 @@ package final class SimulatedTarget: Target {
     return parameters
   }
 
+  package func function(at address: KVA) throws(TargetError) -> String {
+    questions.append("function \(address)")
+    throw TargetError("No symbol matches \(address).")
+  }
+
   package func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] {
     questions.append("read virtual \(address) \(count)")
     throw TargetError("Cannot access memory at address \(address).")

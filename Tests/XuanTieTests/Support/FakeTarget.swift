@@ -26,6 +26,7 @@ final class FakeTarget: Target {
     return names
   }
 
+  func function(at address: KVA) throws(TargetError) -> String { throw refuse("function \(address)") }
   func string(_ expression: String) throws(TargetError) -> String { throw refuse("string \(expression)") }
   func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] { throw refuse("read KVA \(address)") }
   func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] { throw refuse("read GPA \(address)") }

@@ -361,6 +361,22 @@ class Diagnose(Command):
         write(session().diagnose())
 
 
+class Probe(Command):
+    """Go through the checklist of an IOMMU's bring-up: what was seen, where, and what fails.
+
+    Usage: iommu probe
+
+    Driver, default domains, device table, DMA operations, what VFIO needs. Nothing runs in the
+    guest: what the driver's callbacks answer is found by following their instructions."""
+
+    name = "iommu probe"
+
+    def run(self, argument):
+        parse("iommu probe", argument)
+        require_guest()
+        write(session().probe())
+
+
 class Note(Command):
     """Write a remark into the investigation.
 
@@ -420,6 +436,7 @@ def register():
         Regs,
         Check,
         Diagnose,
+        Probe,
         Note,
         Export,
     ):

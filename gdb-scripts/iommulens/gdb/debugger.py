@@ -44,6 +44,18 @@ class Debugger:
             )
         return [symbol.name for symbol in block if symbol.is_argument]
 
+    def function(self, address):
+        block = None
+        try:
+            block = gdb.block_for_pc(address)
+        except RuntimeError:
+            pass
+        while block is not None and block.function is None:
+            block = block.superblock
+        if block is None or block.start != address:
+            raise _core.TargetError("No function with debug information starts at 0x%x." % address)
+        return block.function.name
+
     def read_virtual(self, address, length):
         try:
             return bytes(gdb.selected_inferior().read_memory(address, length))
