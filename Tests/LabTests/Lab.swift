@@ -57,9 +57,9 @@ struct Lab: Sendable, CustomTestStringConvertible {
   ) async throws -> Result {
     try await Slots.machines.with {
       try await Lab.inScratch { directory in
-        // Bounded by `timeout` in case this process ends without stopping it.
         let boot =
-          ["-c", #"exec timeout -k 5 900 "$@" 2>"$0""#, directory + "/qemu.log", "lab/lab", "boot", scenario] + options
+          ["-c", #"exec "$@" 2>"$0""#, directory + "/qemu.log"] + Lab.bounded(.seconds(900))
+          + ["lab/lab", "boot", scenario] + options
           + (stopped ? [] : ["--run"]) + [directory]
         return try await Subprocess.run(
           .name("bash"), arguments: .init(boot), workingDirectory: .init(Lab.top), input: .none, output: .discarded,
@@ -166,6 +166,12 @@ struct Lab: Sendable, CustomTestStringConvertible {
     return try await body(directory)
   }
 
+  /// Words in front of a command: it ends after `limit`, and it ends when it is no longer waited for, which is how a
+  /// test that fails in the middle leaves it.
+  private static func bounded(_ limit: Duration) -> [String] {
+    ["timeout", "-k", "5", "\(limit.components.seconds)", "setpriv", "--pdeathsig", "KILL"]
+  }
+
   private static func gdb(
     _ commands: String, _ command: [String], _ directory: String, _ limit: Duration
   ) async throws -> String {
@@ -174,8 +180,7 @@ struct Lab: Sendable, CustomTestStringConvertible {
     try (start + commands.replacing("$DIR", with: directory) + "\n").write(
       toFile: script, atomically: true, encoding: .utf8)
     let result = try await Subprocess.run(
-      .name("timeout"),
-      arguments: .init(["-k", "5", "\(limit.components.seconds)"] + command + ["--", "-nx", "-batch", "-x", script]),
+      .name("env"), arguments: .init(bounded(limit) + command + ["--", "-nx", "-batch", "-x", script]),
       environment: .inherit.updating(["SWIFT_BACKTRACE": "enable=no"]), workingDirectory: .init(top),
       output: .string(limit: 1 << 22), error: .combinedWithOutput)
     let text = result.standardOutput

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import Testing
 
 /// The debuggers that `lab/lab` starts see what they should: symbols, sources, the plugin, both sides.
@@ -29,6 +30,23 @@ import Testing
       let attached = try await Lab.command(["attach", "kernel", directory])
       #expect(attached.errors == "lab/lab: no machine is running in \(directory) (lab/lab gdb starts one)\n")
     }
+  }
+
+  /// A test that fails leaves no machine behind, whatever it was doing.
+  @Test func aFailureEndsTheMachine() async throws {
+    let pid = Mutex("")
+    await #expect(throws: Lab.Failure.self) {
+      try await Lab("fixed").run { machine in
+        pid.withLock { $0 = (try? String(contentsOfFile: machine.directory + "/qemu.pid", encoding: .utf8)) ?? "" }
+        try await machine.console(until: "no such line", within: .seconds(1))
+      }
+    }
+    let process = "/proc/" + pid.withLock { $0 }.trimmingCharacters(in: .newlines) + "/exe"
+    for _ in 0..<50 where (try? FileManager.default.destinationOfSymbolicLink(atPath: process)) != nil {
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    #expect(process != "/proc//exe")
+    #expect((try? FileManager.default.destinationOfSymbolicLink(atPath: process)) == nil)
   }
 
   /// The device's code with its source, while the machine runs; afterwards the machine goes on.
