@@ -109,17 +109,12 @@ extension Symptoms {
       remedy:
         "\(profile.device.resumed(registers).how): the driver's fault handler has to do it, once the cause is repaired."
     )
-    // Its own cause: what is wrong at the faulting address now, or was.
-    if let address = fault.address {
-      let culprit = lines.first { line in
-        address - line.iova < line.length && reasonIsNotLatch(line, registers: registers, memory: memory)
-      }
-      if let culprit {
-        hypothesis.isConsequence = true
-        hypothesis.evidence.append("The faulting address is still wrong: \(culprit.worst.description).")
-      } else {
-        hypothesis.evidence.append("The access that faulted would work now: what caused it has been repaired since.")
-      }
+    // The address is that of the last access that failed; the first may have been any that would fail without the latch.
+    if let culprit = lines.first(where: { latches(fault.cause, $0, registers: registers, memory: memory) }) {
+      hypothesis.isConsequence = true
+      hypothesis.evidence.append("An access to \(culprit.iova) would latch the same cause again: that is to be repaired first.")
+    } else {
+      hypothesis.evidence.append("No access to what is mapped now would latch it again: its cause has been repaired since.")
     }
     if context.interruptIsUnheard == true {
       hypothesis.evidence.append("No interrupt handler is installed, so nobody heard of the fault.")
@@ -127,10 +122,15 @@ extension Symptoms {
     return hypothesis
   }
 
-  private func reasonIsNotLatch(
-    _ line: CrossCheck.Line, registers: RegisterValues, memory: any PhysicalMemory
+  /// Whether an access to the range's first page latches `cause` where nothing is latched before it.
+  private func latches(
+    _ cause: FaultCause, _ line: CrossCheck.Line, registers: RegisterValues, memory: any PhysicalMemory
   ) -> Bool {
-    line.tables != .agrees || reason(of: line, registers: registers, memory: memory) != .latched
+    guard let requester = line.call.requester, line.expected != nil else { return false }
+    return profile.device.translate(
+      line.iova, access: line.call.access, requester: requester,
+      registers: profile.device.resumed(registers).registers, memory: memory
+    ).latched == cause
   }
 
   private func superpage(

@@ -5,7 +5,7 @@ import gdb
 from .. import _core
 from . import breakpoints, parameters
 from .arguments import SELECTORS, iova_range, number, parse, selector
-from .debugger import Debugger, names_above, registers, require_guest
+from .debugger import Debugger, names_above, registers, require_guest, step_in_target
 from .state import ensure_open, record_facts, session, settle, write
 
 
@@ -103,6 +103,7 @@ def _watch(usage, parsed, default_kinds, stop):
         kinds, stop, first=first, last=last, device=parsed.device or parameters.value("device"), limit=limit
     )
     ensure_open(parameters.value("file"))
+    write(step_in_target())
     symbols = breakpoints.install()
     return ", ".join(symbols[kind] for kind in kinds if kind in symbols)
 

@@ -134,6 +134,19 @@ def require_guest():
         )
 
 
+def step_in_target():
+    """Lets the stub step over breakpoints; returns what to tell the user, None when nothing was changed.
+
+    Under the GNU/Linux ABI, which it takes for its default, GDB steps RISC-V by a breakpoint on the next instruction, and
+    lets one CPU run there with interrupts on. Where another CPU holds a lock that the handler wants, the guest stands
+    still for ever. A kernel runs on no operating system: then GDB asks the stub, which steps one instruction.
+    """
+    if gdb.parameter("osabi") != "auto":
+        return None
+    gdb.execute("set osabi none", to_string=True)
+    return "Set `osabi` to none: QEMU steps over breakpoints by itself, GDB's way can hang a guest with several CPUs."
+
+
 def function_source(symbol):
     """`drivers/iommu/xuantie-iommu.c:61` for a function; None without line information."""
     try:
