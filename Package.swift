@@ -30,15 +30,17 @@ let package = Package(
       name: "Investigation",
       dependencies: ["IOMMUModel", "GuestMemory", "LinuxKernel", .product(name: "GRDB", package: "GRDB.swift")],
       swiftSettings: strict),
-    .target(name: "Reports", dependencies: ["Investigation"], swiftSettings: strict),
+    .target(
+      name: "Evidence", dependencies: ["Investigation", "IOMMUModel", "PageTables"], swiftSettings: strict),
+    .target(name: "Reports", dependencies: ["Evidence", "Investigation"], swiftSettings: strict),
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
-      name: "IOMMULensPython", dependencies: ["CPython", "XuanTie", "Investigation", "Reports"],
+      name: "IOMMULensPython", dependencies: ["CPython", "XuanTie", "Evidence", "Investigation", "Reports"],
       exclude: ["exports.map"], swiftSettings: strict),
     .executableTarget(
       name: "iommulens",
       dependencies: [
-        "XuanTie", "Investigation", "Reports",
+        "XuanTie", "Evidence", "Investigation", "Reports",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -58,6 +60,8 @@ let package = Package(
         "Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: strict),
+    .testTarget(
+      name: "EvidenceTests", dependencies: ["Evidence", "Reports", "XuanTie", "Simulation"], swiftSettings: strict),
     .testTarget(name: "ReportsTests", dependencies: ["Reports", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(

@@ -1,3 +1,4 @@
+internal import Evidence
 internal import IOMMUModel
 internal import Investigation
 internal import PageTables
@@ -15,8 +16,11 @@ final class Session {
 
   init(_ target: PythonTarget) {
     self.target = target
-    investigator = Investigator(target: target, tenants: [XuanTie.self])
+    investigator = Investigator(target: target, tenants: Self.tenants)
   }
+
+  /// The IOMMU families that this module knows.
+  static let tenants: [any Tenant.Type] = [XuanTie.self]
 
   // MARK: Calls
 
@@ -394,6 +398,21 @@ var sessionMethods: [CFunction] {
     {
       session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
         .string(Terminal.diagnosis(try session.investigator.findings(reason: "diagnose").diagnosis))
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "import_texts(paths)",
+        "Takes in evidence from text files; returns what was read and what was not."
+      ) { session, arguments in
+        let profiles = Session.tenants.flatMap { $0.profiles }
+        let reader = EvidenceReader(profiles: profiles)
+        let store = try session.investigator.requireStore()
+        let extractions = try arguments.stringList("paths").map { path in
+          reader.read(try EvidenceFile.bytes(at: path), name: path)
+        }
+        let result = try EvidenceImport(extractions, into: store)
+        return .string(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
       }
     },
     {
