@@ -23,15 +23,24 @@ struct Backtrace {
     lines = start..<end
   }
 
-  /// Lines of local variables that `bt full` may print below a frame.
-  private static let localsLimit = 256
+  /// Lines of local variables that `bt full` may print below a frame, and other lines that may stand before the next one:
+  /// the end of a line number that was broken off, a blank line.
+  private static let localsLimit = 256, strayLimit = 3
 
-  /// The frame above `number`, past the local variables that may stand between.
+  /// The frame above `number`, past what may stand between.
   private static func next(after line: Int, above number: Int, in text: TextLines) -> FrameLines? {
     var index = line
-    while index < text.count, index - line < localsLimit, text[index].hasPrefix("        ") { index += 1 }
-    guard let start = Frame.start(unquoted(text[index])), start.number > number else { return nil }
-    return FrameLines(at: index, in: text)
+    for stray in 0...strayLimit {
+      while index < text.count, index - line < localsLimit, text[index].hasPrefix("        ") { index += 1 }
+      let here = unquoted(text[index])
+      if let start = Frame.start(here) {
+        let isNext = stray == 0 ? start.number > number : start.number == number + 1
+        return isNext ? FrameLines(at: index, in: text) : nil
+      }
+      if here.hasPrefix("(gdb)") || here.count > 64 { return nil }
+      index += 1
+    }
+    return nil
   }
 
   /// The functions above frame `position`, innermost first.

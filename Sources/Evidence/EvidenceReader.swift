@@ -17,7 +17,7 @@ public struct EvidenceReader: Sendable {
     return Extraction(
       name: name, lineCount: pass.text.count,
       findings: pass.findings.sorted { $0.lines.lowerBound < $1.lines.lowerBound },
-      refusals: pass.refusals.sorted { $0.lines.lowerBound < $1.lines.lowerBound }, noise: pass.noise,
+      refusals: pass.refusals.sorted { $0.lines.lowerBound < $1.lines.lowerBound }, noise: pass.countedNoise(),
       fingerprint: bytes.withUnsafeBufferPointer {
         $0.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
       })
@@ -31,28 +31,29 @@ private struct Pass {
   let calls: CallReader
   let translations: TranslationReader
   let readers: [any LineReader]
-  let translateFunctions: Set<String>
-  let driverFunctions: Set<String>
+  /// The functions of drivers and devices that evidence is about.
+  let functions: [String]
 
   var findings: [Finding] = []
   var refusals: [Refusal] = []
-  var noise: [Noise: Int] = [:]
+  /// By line: what it is if nothing was read from it.
+  private var kinds: [Noise]
 
   /// The last backtrace, until it is certain that the next is of another stop.
   private var waiting: Backtrace?
 
   init(_ text: TextLines, name: String, profiles: [any DriverProfile]) {
     (self.text, self.name) = (text, name)
+    kinds = Array(repeating: .blank, count: text.count)
     var devices: [any DeviceModel] = []
     for profile in profiles where !devices.contains(where: { $0.name == profile.device.name }) {
       devices.append(profile.device)
     }
     calls = CallReader(profiles: profiles)
     translations = TranslationReader(devices: devices)
-    translateFunctions = translations.functions
-    driverFunctions = Set(profiles.flatMap { $0.functions.map(\.symbol) })
+    functions = Array(translations.functions.union(profiles.flatMap { $0.functions.map(\.symbol) })).sorted()
     readers = [
-      TraceReader(name: name), TranslationLogReader(functions: translateFunctions), EntryReader(),
+      TraceReader(name: name), TranslationLogReader(functions: translations.functions), EntryReader(),
       TableReader(name: name, profiles: profiles), RegisterReader(devices: devices), StateReader(devices: devices),
       ValueReader(), ConfigurationReader(), SourceIndexReader(name: name), LogReader(name: name),
     ]
@@ -63,16 +64,17 @@ private struct Pass {
     while index < text.count {
       let line = text[index]
       if line.isBlank {
-        count(.blank)
         index += 1
       } else if let trace = Backtrace(at: index, in: text) {
         take(trace)
-        index = max(index + 1, trace.lines.upperBound)
+        let end = max(index + 1, trace.lines.upperBound)
+        mark(index..<end, .transcript)
+        index = end
       } else if let reading = reading(at: index) {
         for finding in reading.findings { add(finding) }
         refusals += reading.refusals
         let end = max(index + 1, reading.end)
-        if reading.findings.isEmpty, reading.refusals.isEmpty { count(reading.noise ?? .other, end - index) }
+        mark(index..<end, reading.noise)
         index = end
       } else {
         classify(index)
@@ -119,7 +121,20 @@ private struct Pass {
     return nil
   }
 
-  private mutating func count(_ kind: Noise, _ lines: Int = 1) { noise[kind, default: 0] += lines }
+  private mutating func mark(_ lines: Range<Int>, _ kind: Noise) {
+    for line in lines.clamped(to: kinds.indices) where !text[line].isBlank { kinds[line] = kind }
+  }
+
+  /// How many lines nothing was read from, by kind; each line counts once.
+  func countedNoise() -> [Noise: Int] {
+    var isTold = Array(repeating: false, count: kinds.count)
+    for lines in findings.map(\.lines) + refusals.map(\.lines) {
+      for line in (lines.lowerBound - 1..<lines.upperBound).clamped(to: isTold.indices) { isTold[line] = true }
+    }
+    return zip(isTold, kinds).reduce(into: [:]) { counts, line in
+      if !line.0 { counts[line.1, default: 0] += 1 }
+    }
+  }
 
   /// A line that no reader takes.
   private mutating func classify(_ index: Int) {
@@ -128,11 +143,11 @@ private struct Pass {
     if let reason = suspicion(line) {
       refusals.append(Refusal(lines: text.numbers(index..<index + 1), reason: reason))
     } else if line.trimmed.count <= 4, line.trimmed.allSatisfy(\.isDigit) {
-      count(.numbers)
+      mark(index..<index + 1, .numbers)
     } else if line.hasPrefix("(gdb) ") || line.hasPrefix("(qemu) ") || ValueReader.answer(line) != nil {
-      count(.transcript)
+      mark(index..<index + 1, .transcript)
     } else {
-      count(.other)
+      mark(index..<index + 1, .other)
     }
   }
 
@@ -144,7 +159,7 @@ private struct Pass {
     }
     // GDB's list of threads repeats what the backtrace says.
     guard !line.contains(word: "Thread ") else { return nil }
-    for function in driverFunctions.union(translateFunctions) {
+    for function in functions {
       var scanner = Scanner(line)
       if scanner.skip(past: function), scanner.isAtWordEnd,
         ["iova=", "addr=", "addr "].contains(where: { scanner.rest.contains(word: $0) }),

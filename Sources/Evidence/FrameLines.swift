@@ -13,18 +13,22 @@ struct FrameLines {
   /// The frame that starts in line `start`; nil when none does.
   init?(at start: Int, in text: TextLines) {
     let stop = Self.stop(text[start])
+    // Only where the frame itself is quoted: a piece of it may start with the end of `<optimized out>`.
+    let isQuoted = text[start].first == 0x3e
+    func line(_ index: Int) -> ArraySlice<UInt8> { isQuoted ? unquoted(text[index]) : text[index] }
     let first = stop.map { (Array("#0  ".utf8) + $0)[...] } ?? unquoted(text[start])
-    guard let (number, rest) = Frame.start(first), Self.canStart(rest, next: unquoted(text[start + 1])) else {
+    guard let (number, rest) = Frame.start(first), Self.canStart(rest, next: line(start + 1)) else {
       return nil
     }
     isStop = stop != nil
+    guard first.count < Self.limit.bytes else { return nil }
     var joined = Array(first.trimmed)
     var end = start + 1
     while end - start < Self.limit.lines, joined.count < Self.limit.bytes {
-      let next = unquoted(text[end])
+      let next = line(end)
       let phase = Phase(joined[...])
       guard end < text.count, phase.accepts(next) else { break }
-      Self.append(next, to: &joined, hadSpace: unquoted(text[end - 1]).last?.isSpace == true, phase: phase)
+      Self.append(next, to: &joined, hadSpace: line(end - 1).last?.isSpace == true, phase: phase)
       end += 1
     }
     let whole = Frame(joined[...])
@@ -53,10 +57,11 @@ struct FrameLines {
 
   /// Whether what follows `#N` starts a frame, rather than a remark or a heading.
   private static func canStart(_ rest: ArraySlice<UInt8>, next: ArraySlice<UInt8>) -> Bool {
+    if rest.elementsEqual("0".utf8) { return next.hasPrefix("x") }
     if rest.hasPrefix("0x") || rest.hasPrefix("<signal handler called>") { return true }
     var scanner = Scanner(rest)
     let name = scanner.take { !$0.isSpace && $0 != 0x28 }
-    if name.isEmpty { return next.trimmed.hasPrefix("0x") }
+    if name.isEmpty { return next.trimmed.hasPrefix("0x") || Frame.isFunctionName(next.trimmed) }
     guard Frame.isFunctionName(name) else { return false }
     scanner.skipSpaces()
     return scanner.next == 0x28 || scanner.isAtEnd && (next.trimmed.first == 0x28 || next.contains(word: "("))
@@ -162,8 +167,10 @@ struct FrameLines {
       }
       switch self {
       case .number, .address, .keyword, .function: return true
-      // A piece of arguments has one of these; a sentence in another script has not.
-      case .arguments: return trimmed.contains { [0x3d, 0x2c, 0x29].contains($0) } && trimmed.allSatisfy { $0 < 0x80 }
+      // A piece of arguments has an equals sign or the like, or no space; a sentence has neither.
+      case .arguments:
+        return trimmed.allSatisfy { $0 < 0x80 }
+          && (trimmed.contains { [0x3d, 0x2c, 0x29, 0x3c, 0x3e].contains($0) } || !trimmed.contains(where: \.isSpace))
       case .preposition(let word):
         let candidates = ["at ", "from "]
         if word.isEmpty { return candidates.contains { trimmed.hasPrefix($0) } || trimmed.elementsEqual("at".utf8) }
@@ -171,8 +178,9 @@ struct FrameLines {
       case .file(let hasLine, let awaitsLine):
         if hasLine { return false }
         if awaitsLine { return trimmed.allSatisfy(\.isDigit) }
-        guard let colon = trimmed.lastIndex(of: 0x3a) else { return false }
-        return !trimmed.contains { $0.isSpace } && trimmed[colon...].dropFirst().allSatisfy(\.isDigit)
+        // A piece of a path has one of these, and no space.
+        return trimmed.contains { [0x2e, 0x2f, 0x3a, 0x2d, 0x5f].contains($0) }
+          && trimmed.allSatisfy { $0.isIdentifier || [0x2e, 0x2f, 0x3a, 0x2d, 0x2b].contains($0) }
       }
     }
 

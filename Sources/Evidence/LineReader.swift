@@ -12,11 +12,11 @@ struct Reading {
   var findings: [Finding]
   /// What it could not read.
   var refusals: [Refusal] = []
-  /// What the lines are that nothing was read from, when they count as noise.
-  var noise: Noise?
+  /// What those of the lines are that nothing was read from.
+  var noise: Noise
 
   /// Lines up to `end` and what they tell.
-  init(end: Int, _ findings: [Finding], refusals: [Refusal] = [], noise: Noise? = nil) {
+  init(end: Int, _ findings: [Finding], refusals: [Refusal] = [], noise: Noise = .other) {
     (self.end, self.findings, self.refusals, self.noise) = (end, findings, refusals, noise)
   }
 

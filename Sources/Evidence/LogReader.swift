@@ -109,6 +109,9 @@ struct LogReader: LineReader {
       return Reading(
         end: start + 1, [Finding(lines: lines, evidence: .fact(name: Fact.banner, value: line.text.prefix(512).text))])
     }
+    guard Self.topics.contains(where: { line.text.contains(word: $0) }) else {
+      return line.time == nil ? nil : Reading(end: start + 1, [], noise: .log)
+    }
     let words = line.text.prefix(Self.longest).text
     guard let meaning = LogLine.Meaning(text: words, isKernel: line.time != nil) else {
       return line.time == nil ? nil : Reading(end: start + 1, [], noise: .log)
@@ -122,6 +125,12 @@ struct LogReader: LineReader {
             LogLine(origin: name, line: text.number(start), time: line.time, text: words, meaning: meaning)))
       ])
   }
+
+  /// Every message that ``LogLine/Meaning`` knows has one of these; most lines of a text have none.
+  private static let topics = [
+    "IOMMU", "iommu", "VFIO", "vfio", "WATCHDOG", "Reset adapter", "Fault ", "fault", "IO_PAGE_FAULT",
+    "interrupt remapping",
+  ]
 
   /// The longest line that the kernel prints (Linux `kernel/printk/internal.h`), and what is kept of one.
   private static let longest = 1024

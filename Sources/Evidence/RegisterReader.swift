@@ -123,6 +123,8 @@ struct StateReader: LineReader {
   /// The devices that are known.
   let devices: [any DeviceModel]
 
+  /// Lines that members one by one may take.
+  private static let longest = 64
   /// Members that a structure must have to be taken for a device's state.
   private static let least = 3
 
@@ -179,11 +181,12 @@ struct StateReader: LineReader {
   private func members(at start: Int, of text: TextLines, _ device: any DeviceModel) -> Reading? {
     var state: [String: UInt64] = [:]
     var index = start
-    while let member = Self.asked(text[index], of: device) {
-      if let value = ValueReader.answer(text[index + 1]), state[member] == nil {
-        var scanner = Scanner(value)
-        state[member] = Self.value(&scanner)
-      }
+    // A member that was printed by its name may be asked for once more as a number.
+    while let member = Self.asked(text[index], of: device), state[member] == nil,
+      let answer = ValueReader.answer(text[index + 1]), index - start < Self.longest
+    {
+      var scanner = Scanner(answer)
+      state[member] = Self.value(&scanner)
       index += 2
     }
     guard index > start, state.count >= Self.least else { return nil }

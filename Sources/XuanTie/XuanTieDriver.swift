@@ -41,7 +41,7 @@ public struct XuanTieDriver: DriverProfile {
       DriverFunction(
         symbol: "xt_iommu_map", kind: .map,
         parameters: ["domain", "iova", "paddr"] + range + ["iommu_prot", "gfp"] + result,
-        optional: ["gfp", "mapped"]),
+        optional: Set(["gfp"] + result)),
       DriverFunction(
         symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova"] + range + ["gather"],
         optional: ["gather"]),
