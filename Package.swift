@@ -24,22 +24,27 @@ let package = Package(
     .target(name: "CProcessMemory"),
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
-    .target(name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables", "RISCVInterpreter"], swiftSettings: strict),
+    .target(
+      name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables", "RISCVInterpreter"], swiftSettings: strict),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
       name: "Investigation",
       dependencies: ["IOMMUModel", "GuestMemory", "LinuxKernel", .product(name: "GRDB", package: "GRDB.swift")],
       swiftSettings: strict),
-    .target(name: "Reports", dependencies: ["Investigation", "LinuxKernel"], swiftSettings: strict),
+    .target(
+      name: "Evidence", dependencies: ["Investigation", "IOMMUModel", "LinuxKernel", "PageTables"],
+      swiftSettings: strict),
+    .target(name: "Reports", dependencies: ["Evidence", "Investigation", "LinuxKernel"], swiftSettings: strict),
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
-      name: "IOMMULensPython", dependencies: ["CPython", "XuanTie", "Investigation", "LinuxKernel", "Reports"],
+      name: "IOMMULensPython",
+      dependencies: ["CPython", "XuanTie", "Evidence", "Investigation", "LinuxKernel", "Reports"],
       exclude: ["exports.map"], swiftSettings: strict),
     .executableTarget(
       name: "iommulens",
       dependencies: [
-        "XuanTie", "Investigation", "Reports",
+        "XuanTie", "Evidence", "Investigation", "Reports",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -65,6 +70,8 @@ let package = Package(
         "Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: strict),
+    .testTarget(
+      name: "EvidenceTests", dependencies: ["Evidence", "Reports", "XuanTie", "Simulation"], swiftSettings: strict),
     .testTarget(name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(

@@ -1,3 +1,4 @@
+internal import Evidence
 internal import IOMMUModel
 internal import Investigation
 internal import LinuxKernel
@@ -16,7 +17,19 @@ final class Session {
 
   init(_ target: PythonTarget) {
     self.target = target
-    investigator = Investigator(target: target, tenants: [XuanTie.self])
+    investigator = Investigator(target: target, tenants: Self.tenants)
+  }
+
+  /// The IOMMU families that this module knows.
+  static let tenants: [any Tenant.Type] = [XuanTie.self]
+
+  /// What follows from everything recorded, the kernel's log as it is now included. A log that cannot be read (before the
+  /// kernel has set it up, in a guest without one) is no reason to conclude nothing.
+  func findings(reason: String) throws -> Findings {
+    if let profile = try? investigator.profile(), let records = try? investigator.kernelLog() {
+      try investigator.requireStore().append(EvidenceReader(profiles: [profile]).logLines(of: records))
+    }
+    return try investigator.findings(reason: reason)
   }
 
   // MARK: Calls
@@ -55,7 +68,7 @@ final class Session {
         registers: registers, memory: memory)
     }
     var diagnosis: Diagnosis?
-    if !verification.agrees { diagnosis = try investigator.findings(reason: "disagreement").diagnosis }
+    if !verification.agrees { diagnosis = try findings(reason: "disagreement").diagnosis }
     return Terminal.outcome(
       recorded, verification: verification, device: device, diagnosis: diagnosis, memory: memory)
   }
@@ -426,7 +439,7 @@ var sessionMethods: [CFunction] {
         $0, $1, $2, "check(first=None, last=None, limit=20)",
         "Compares recorded calls, tables and device: at most `limit` ranges, worst first."
       ) { session, arguments in
-        let findings = try session.investigator.findings(reason: "check")
+        let findings = try session.findings(reason: "check")
         let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
         let text = Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0))
         return .string(text + (Terminal.running(findings).map { "\n" + $0 } ?? ""))
@@ -434,7 +447,22 @@ var sessionMethods: [CFunction] {
     },
     {
       session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
-        .string(Terminal.diagnosis(try session.investigator.findings(reason: "diagnose").diagnosis))
+        .string(Terminal.diagnosis(try session.findings(reason: "diagnose").diagnosis))
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "import_texts(paths)",
+        "Takes in evidence from text files; returns what was read and what was not."
+      ) { session, arguments in
+        let profiles = Session.tenants.flatMap { $0.profiles }
+        let reader = EvidenceReader(profiles: profiles)
+        let store = try session.investigator.requireStore()
+        let extractions = try arguments.stringList("paths").map { path in
+          reader.read(try EvidenceFile.bytes(at: path), name: path)
+        }
+        let result = try EvidenceImport(extractions, into: store)
+        return .string(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
       }
     },
     {
@@ -445,7 +473,7 @@ var sessionMethods: [CFunction] {
     },
     {
       session($0, $1, $2, "markdown()", "The investigation as Markdown.") { session, _ in
-        .string(MarkdownReport(try session.investigator.findings(reason: "export")).text())
+        .string(MarkdownReport(try session.findings(reason: "export")).text())
       }
     },
   ]

@@ -221,6 +221,20 @@ public protocol DeviceModel: Sendable {
   /// The registers as they would be after the latched fault had been cleared, and how that is done, as a phrase.
   func resumed(_ registers: RegisterValues) -> (registers: RegisterValues, how: String)
 
+  /// Where machines that have the device map its registers, to know them in a monitor's transcript; nil when that differs
+  /// from machine to machine.
+  var usualRegisterBlock: GPA? { get }
+
+  /// The implementation's function that translates one access, with QEMU's parameters `addr` and `flag`; nil when it is not
+  /// known.
+  var translateFunction: String? { get }
+
+  /// Members of the implementation's state that tell a register's value, as ``registers(state:)`` takes them.
+  var stateMembers: Set<String> { get }
+
+  /// The registers that follow from members of the implementation's state.
+  func registers(state: [String: UInt64]) -> RegisterValues
+
   /// The requesters whose contexts are not empty, in order. At most `limit`; hostile tables end it early.
   func contexts(
     registers: RegisterValues, memory: any PhysicalMemory, limit: Int
@@ -235,4 +249,15 @@ public protocol DeviceModel: Sendable {
   func translate(
     _ iova: IOVA, access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
   ) -> DeviceTranslation
+}
+
+extension DeviceModel {
+  /// Not known.
+  public var usualRegisterBlock: GPA? { nil }
+  /// Not known.
+  public var translateFunction: String? { nil }
+  /// None known.
+  public var stateMembers: Set<String> { [] }
+  /// None.
+  public func registers(state: [String: UInt64]) -> RegisterValues { RegisterValues() }
 }

@@ -4,8 +4,8 @@ public import PageTables
 public struct DriverCall: Hashable, Sendable {
   /// What the call asks for.
   public enum Operation: Hashable, Sendable {
-    /// Map the range to `target` on.
-    case map(target: GPA, protection: Protection, allocation: AllocationFlags?)
+    /// Map the range to `target` on. Protection and allocation flags are nil where the call was seen without them.
+    case map(target: GPA, protection: Protection?, allocation: AllocationFlags?)
     /// Take the range out.
     case unmap
   }
@@ -14,7 +14,7 @@ public struct DriverCall: Hashable, Sendable {
   public let function: String
   /// What is asked for.
   public let operation: Operation
-  /// The domain argument as the function received it.
+  /// The domain argument as the function received it; 0 where the call was seen without it, as in a kernel trace.
   public let domain: KVA
   /// Where the range starts.
   public let iova: IOVA
@@ -61,7 +61,7 @@ public struct DriverCall: Hashable, Sendable {
     return nil
   }
 
-  /// A map call's protection; nil for an unmap.
+  /// A map call's protection; nil for an unmap, and for a map call that was seen without it.
   public var protection: Protection? {
     if case .map(_, let protection, _) = operation { return protection }
     return nil
@@ -93,11 +93,14 @@ public struct DriverFunction: Hashable, Sendable {
   public let kind: CallKind
   /// Parameter names as the sources spell them.
   public let parameters: [String]
+  /// Those without which a call can still be told: places for results, allocation flags.
+  public let optional: Set<String>
 
   /// A function `symbol` with these parameters.
-  public init(symbol: String, kind: CallKind, parameters: [String]) {
+  public init(symbol: String, kind: CallKind, parameters: [String], optional: Set<String> = []) {
     self.symbol = symbol
     self.kind = kind
     self.parameters = parameters
+    self.optional = optional
   }
 }

@@ -18,6 +18,9 @@ public protocol DriverProfile: Sendable {
   /// The call that `function` was given, from its arguments in the order of ``DriverFunction/parameters``.
   func call(_ function: DriverFunction, arguments: [UInt64]) throws(TargetError) -> DriverCall
 
+  /// The call that `function` was given, from its arguments by name; those of ``DriverFunction/optional`` may be missing.
+  func call(_ function: DriverFunction, named arguments: [String: UInt64]) throws(TargetError) -> DriverCall
+
   /// The leaves that a map call should write; empty for an unmap.
   func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun]
 
@@ -37,6 +40,20 @@ public protocol DriverProfile: Sendable {
 
   /// Finds out where the driver keeps its domains and its device. Done once per symbol file.
   func layout(in target: any Target) throws(TargetError) -> any DriverLayout
+}
+
+extension DriverProfile {
+  /// The call by position; an optional argument that is missing counts as 0.
+  public func call(_ function: DriverFunction, named arguments: [String: UInt64]) throws(TargetError) -> DriverCall {
+    var values: [UInt64] = []
+    for parameter in function.parameters {
+      guard let value = arguments[parameter] ?? (function.optional.contains(parameter) ? 0 : nil) else {
+        throw TargetError("\(function.symbol) cannot be told without its argument `\(parameter)`.")
+      }
+      values.append(value)
+    }
+    return try call(function, arguments: values)
+  }
 }
 
 /// Where a driver's structures lie in this kernel: every offset from debug information.
@@ -93,6 +110,13 @@ public protocol Tenant: Sendable {
   /// The profile that fits the kernel's symbols; nil when none of this family's symbols is there.
   static func profile(in target: any Target) throws(TargetError) -> (any DriverProfile)?
 
+  /// All its profiles, to find the one that fits a call in a text or a name in a file.
+  static var profiles: [any DriverProfile] { get }
+}
+
+extension Tenant {
   /// The profile with this ``DriverProfile/identifier``; nil when it is not this family's.
-  static func profile(identifier: String) -> (any DriverProfile)?
+  public static func profile(identifier: String) -> (any DriverProfile)? {
+    profiles.first { $0.identifier == identifier }
+  }
 }

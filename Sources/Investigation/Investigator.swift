@@ -33,6 +33,7 @@ public final class Investigator {
   private var remoteCache: CallableMemory?
   private var linearOffset: UInt64?
   private var structures: StructureLayouts?
+  private var knownLog: KernelLog?
   private var kernelImage: KernelImage?
   // Forgotten when the guest has run.
   private var knownRegisters: RegisterValues?
@@ -54,6 +55,7 @@ public final class Investigator {
     knownProfile = nil
     knownLayout = nil
     structures = nil
+    knownLog = nil
     pending = []
     forgetMemory()
   }
@@ -402,6 +404,13 @@ public final class Investigator {
       target: target, layouts: structureLayouts(), kernel: try kernelMemory(), driver: try layout(),
       mapFunction: try profile().functions.first { $0.kind == .map }?.symbol
     ).state()
+  }
+
+  /// The messages of the kernel's log, read from its memory.
+  public func kernelLog() throws(TargetError) -> [KernelLogRecord] {
+    let log: KernelLog = if let knownLog { knownLog } else { try KernelLog(in: target) }
+    knownLog = log
+    return try log.records(of: target, in: kernelMemory())
   }
 
   /// The checklist of the bring-up, as it stands now.

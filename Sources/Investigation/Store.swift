@@ -263,7 +263,8 @@ public final class InvestigationStore {
       let protection: Int64? = try row.optional("prot")
       let allocation: Int64? = try row.optional("gfp")
       operation = .map(
-        target: GPA(unsigned(target)), protection: Protection(rawValue: UInt32(truncatingIfNeeded: protection ?? 0)),
+        target: GPA(unsigned(target)),
+        protection: protection.map { Protection(rawValue: UInt32(truncatingIfNeeded: $0)) },
         allocation: allocation.map { AllocationFlags(rawValue: unsigned($0)) })
     }
     let requester: Int64? = try row.optional("requester")

@@ -140,7 +140,7 @@ extension Symptoms {
   /// The flags of the call's first leaf, as the driver writes them with a mistake or without one.
   private func flags(of recorded: RecordedCall, _ mistake: Diagnosis.ProtectionMistake?) -> PageTableEntry.Flags? {
     guard let mode = recorded.root?.mode,
-      case .map(let target, let protection, let allocation) = recorded.call.operation
+      case .map(let target, let protection?, let allocation) = recorded.call.operation
     else { return nil }
     let call = DriverCall(
       function: recorded.call.function,

@@ -105,7 +105,7 @@ public struct MarkdownReport {
     ]
     if case .map(let target, let protection, let allocation) = call.operation {
       rows.insert(["paddr", "`\(target)` (\(target.rawValue))"], at: 1)
-      rows.append(["prot", cell("\(protection) (\(protection.rawValue))")])
+      rows.append(["prot", cell(protection.map { "\($0) (\($0.rawValue))" } ?? "not known")])
       if let allocation {
         let version = findings.facts[Fact.banner].flatMap(KernelVersion.init(banner:))
         rows.append(["gfp", cell(allocation.description(in: version))])

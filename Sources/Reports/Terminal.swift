@@ -17,7 +17,7 @@ public enum Terminal {
     ]
     var details = "  iova   \(call.iova) (\(call.iova.rawValue))   \(call.extent)"
     if case .map(let target, let protection, let allocation) = call.operation {
-      details += "   ->  \(target)   \(protection)"
+      details += "   ->  \(target)   \(protection?.description ?? "prot not known")"
       if let allocation { details += "   \(allocation.description(in: version))" }
     }
     lines.append(details)

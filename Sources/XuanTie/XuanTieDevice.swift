@@ -26,6 +26,12 @@ public struct XuanTieDevice: DeviceModel {
   /// The readable registers.
   public var registers: [Register] { XuanTieRegister.all }
 
+  /// Where QEMU's `virt` maps them.
+  public var usualRegisterBlock: GPA? { GPA(0x2c00_0000) }
+
+  /// `xmmuv1_translate`.
+  public var translateFunction: String? { "xmmuv1_translate" }
+
   /// Requester ids that the driver's device table has room for; the device itself decodes 16 bits.
   static let driverTableSize = 4096
 

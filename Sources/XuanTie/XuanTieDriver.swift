@@ -40,8 +40,11 @@ public struct XuanTieDriver: DriverProfile {
     return [
       DriverFunction(
         symbol: "xt_iommu_map", kind: .map,
-        parameters: ["domain", "iova", "paddr"] + range + ["iommu_prot", "gfp"] + result),
-      DriverFunction(symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova"] + range + ["gather"]),
+        parameters: ["domain", "iova", "paddr"] + range + ["iommu_prot", "gfp"] + result,
+        optional: Set(["gfp"] + result)),
+      DriverFunction(
+        symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova"] + range + ["gather"],
+        optional: ["gather"]),
     ]
   }
 
@@ -51,8 +54,15 @@ public struct XuanTieDriver: DriverProfile {
       throw TargetError(
         "\(function.symbol) takes \(function.parameters.count) arguments, but only \(arguments.count) could be read.")
     }
-    var values: [String: UInt64] = [:]
-    for (parameter, value) in zip(function.parameters, arguments) { values[parameter] = value }
+    return try call(
+      function, named: Dictionary(zip(function.parameters, arguments), uniquingKeysWith: { first, _ in first }))
+  }
+
+  /// Reads a call by its arguments' names. Without `gfp` it has no allocation flags.
+  public func call(_ function: DriverFunction, named values: [String: UInt64]) throws(TargetError) -> DriverCall {
+    for parameter in function.parameters where values[parameter] == nil && !function.optional.contains(parameter) {
+      throw TargetError("\(function.symbol) cannot be told without its argument `\(parameter)`.")
+    }
     let iova = IOVA(values["iova"] ?? 0)
     var pages: DriverCall.Pages?
     var length = values["size"] ?? 0
@@ -81,12 +91,13 @@ public struct XuanTieDriver: DriverProfile {
       pages: pages)
   }
 
-  /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses.
+  /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses, and none
+  /// when the protection is not known.
   ///
   /// `xt_iommu_map` sets V, R for READ, R and W for WRITE, and no other bit. Without READ and WRITE a bare V is left, which
   /// a walker takes for a pointer.
   public func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun] {
-    guard case .map(let target, let protection, _) = call.operation, call.length % 4096 == 0, call.length > 0 else {
+    guard case .map(let target, let protection?, _) = call.operation, call.length % 4096 == 0, call.length > 0 else {
       return []
     }
     var flags: PageTableEntry.Flags = .valid
@@ -148,10 +159,8 @@ public enum XuanTie: Tenant {
 }
 
 extension XuanTie {
-  /// The driver with the shape that `identifier` names.
-  public static func profile(identifier: String) -> (any DriverProfile)? {
-    XuanTieDriver.Signature.allCases.map(XuanTieDriver.init).first { $0.identifier == identifier }
-  }
+  /// The driver in both shapes.
+  public static var profiles: [any DriverProfile] { XuanTieDriver.Signature.allCases.map(XuanTieDriver.init) }
 }
 
 /// Where this kernel's `struct xt_iommu_domain` keeps what a walk needs, and `struct xt_iommu_master` a device's

@@ -1,4 +1,4 @@
-import IOMMUModel
+public import IOMMUModel
 
 /// Register offsets of the device, 64 bits each (QEMU `hw/riscv/xmmuv1.c`; `virt` maps the block at 0x2c000000, size
 /// 0x20000). A read of 4 bytes answers 0, so each is read as one word of 8.
@@ -56,4 +56,28 @@ enum XuanTieFault {
   static let notWritable = cause(15)
   static let invalid = cause(16)
   static let misaligned = cause(17)
+}
+
+extension XuanTieDevice {
+  /// The members of `XMMUv1State` that a guest can read as registers.
+  public var stateMembers: Set<String> {
+    Set(Self.members.keys).union(["fault_pending", "fault_rsid", "fault_cause"])
+  }
+
+  private static let members: [String: UInt64] = [
+    "stage_two": XuanTieRegister.capability, "rsiddiv": XuanTieRegister.rsidDivide,
+    "dtbase": XuanTieRegister.deviceTableBase, "ftval": XuanTieRegister.faultValue,
+    "irq_num": XuanTieRegister.interrupt, "enable": XuanTieRegister.enable,
+    "irq_enable": XuanTieRegister.interruptEnable,
+  ]
+
+  /// The registers as `XMMUv1State` holds them: IOMMUCAUSE is put together from three members.
+  public func registers(state: [String: UInt64]) -> RegisterValues {
+    var values = RegisterValues()
+    for (member, offset) in Self.members { values.byOffset[offset] = state[member] }
+    if let pending = state["fault_pending"], let requester = state["fault_rsid"], let cause = state["fault_cause"] {
+      values.byOffset[XuanTieRegister.cause] = (pending & 1) << 63 | (requester & 0xffff) << 16 | cause & 0xffff
+    }
+    return values
+  }
 }

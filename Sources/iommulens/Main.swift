@@ -1,4 +1,5 @@
 import ArgumentParser
+import Evidence
 import Foundation
 import GuestMemory
 import IOMMUModel
@@ -11,10 +12,33 @@ import XuanTie
 @main struct IOMMULens: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "iommulens", abstract: "Reads IOMMU investigations and I/O page tables without a debugger.",
-    version: "0.1.0", subcommands: [Show.self, Check.self, Diagnose.self, Export.self, WalkTable.self, DumpTable.self])
+    version: "0.1.0",
+    subcommands: [
+      Import.self, Show.self, Check.self, Diagnose.self, Export.self, WalkTable.self, DumpTable.self,
+    ])
 
   /// The IOMMU families that this command line knows.
   static let tenants: [any Tenant.Type] = [XuanTie.self]
+}
+
+/// `iommulens import`.
+struct Import: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Takes in evidence from texts: backtraces, logs, configurations, traces, whatever somebody pasted.")
+  @Argument(help: "Texts.") var files: [String]
+  @Option(
+    name: [.customShort("o"), .customLong("investigation")],
+    help: "The investigation file to start or to add to, *.iommulens.")
+  var investigation = "investigation.iommulens"
+
+  func run() throws {
+    let profiles = IOMMULens.tenants.flatMap { $0.profiles }
+    let reader = EvidenceReader(profiles: profiles)
+    let extractions = try files.map { reader.read(try EvidenceFile.bytes(at: $0), name: $0) }
+    let store = try InvestigationStore(path: investigation, side: "command line")
+    let result = try EvidenceImport(extractions, into: store)
+    print(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
+  }
 }
 
 /// The investigation file that a command reads.

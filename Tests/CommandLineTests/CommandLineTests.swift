@@ -201,9 +201,34 @@ import Testing
     #expect(empty.status == 1)
   }
 
+  @Test func importsTexts() throws {
+    _ = try workspace.write("notes.txt", Array("xmmuv1_translate addr 4096\nxmmuv1_translate addr 4100\n".utf8))
+    _ = try workspace.write("more.txt", Array("(gdb) p/x $satp\n$1 = 0xa000100000080bc0\nCONFIG_VFIO\n".utf8))
+    #expect(
+      try output("import", "notes.txt", "more.txt", "-o", "new.iommulens") == """
+        notes.txt: 2 lines
+          translations  1-2  2 from 0x1000 in steps of 4
+        more.txt: 3 lines
+          satp  1-2  0xa000100000080bc0
+          not read:
+            3  It names an option, but no value for it.
+        Added to new.iommulens: 1 fact, 1 translation.
+        Not known yet:
+          a map call: a backtrace at the entry of the driver's map function
+          the device's registers: `iommu regs`, or `monitor xp /1gx` of each
+          the tables' pages: `iommu check` with the guest, or its memory (`dump-guest-memory`)
+
+        """)
+    #expect(try output("import", "notes.txt").hasPrefix("notes.txt: 2 lines\n"))
+    #expect(FileManager.default.fileExists(atPath: workspace.file("investigation.iommulens")))
+    let missing = try run("import", "none.txt", "-o", "other.iommulens")
+    #expect(missing.status == 1 && missing.errors == "Error: none.txt does not exist.\n")
+    #expect(!FileManager.default.fileExists(atPath: workspace.file("other.iommulens")))
+  }
+
   @Test func helpAndVersion() throws {
     #expect(try output("--version") == "0.1.0\n")
     let help = try output("--help")
-    for command in ["show", "check", "diagnose", "export", "walk", "dump"] { #expect(help.contains("\n  \(command) ")) }
+    for command in ["import", "show", "check", "diagnose", "export", "walk", "dump"] { #expect(help.contains("\n  \(command) ")) }
   }
 }

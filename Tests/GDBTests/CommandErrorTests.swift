@@ -81,7 +81,7 @@ import Testing
       """
       help iommu
       python
-      for name in "status open break record args predict walk dump devices regs check diagnose note export".split():
+      for name in "status open break record args predict walk dump devices regs check diagnose import note export".split():
         print("==== " + name)
         gdb.execute("help iommu " + name)
       for name in "file device memory qemu-pid".split():

@@ -35,16 +35,21 @@ import Testing
     #expect(
       Self.old.functions == [
         DriverFunction(
-          symbol: "xt_iommu_map", kind: .map, parameters: ["domain", "iova", "paddr", "size", "iommu_prot", "gfp"]),
-        DriverFunction(symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova", "size", "gather"]),
+          symbol: "xt_iommu_map", kind: .map, parameters: ["domain", "iova", "paddr", "size", "iommu_prot", "gfp"],
+          optional: ["gfp"]),
+        DriverFunction(
+          symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova", "size", "gather"],
+          optional: ["gather"]),
       ])
     #expect(
       Self.new.functions == [
         DriverFunction(
           symbol: "xt_iommu_map", kind: .map,
-          parameters: ["domain", "iova", "paddr", "pgsize", "pgcount", "iommu_prot", "gfp", "mapped"]),
+          parameters: ["domain", "iova", "paddr", "pgsize", "pgcount", "iommu_prot", "gfp", "mapped"],
+          optional: ["gfp", "mapped"]),
         DriverFunction(
-          symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova", "pgsize", "pgcount", "gather"]),
+          symbol: "xt_iommu_unmap", kind: .unmap, parameters: ["domain", "iova", "pgsize", "pgcount", "gather"],
+          optional: ["gather"]),
       ])
   }
 

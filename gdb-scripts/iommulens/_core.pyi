@@ -286,6 +286,9 @@ class Session:
     def diagnose(self) -> str:
         """The hypotheses that explain what disagrees, best first."""
 
+    def import_texts(self, paths: list[str] | tuple[str, ...]) -> str:
+        """Takes in evidence from text files; returns what was read and what was not."""
+
     def note(self, text: str) -> None:
         """Writes a remark into the investigation."""
 

@@ -378,6 +378,26 @@ class Probe(Command):
         write(session().probe())
 
 
+class Import(Command):
+    """Take in evidence from texts: backtraces, logs, configurations, traces.
+
+    Usage: iommu import FILE...
+
+    A text may hold all of it, pasted as it came. The answer lists what was read, by kind and
+    line, and what looks like evidence but could not be read. Prose is no evidence."""
+
+    name = "iommu import"
+    repeats = False
+
+    def completer(self):
+        return gdb.COMPLETE_FILENAME
+
+    def run(self, argument):
+        parsed = parse("iommu import FILE...", argument, least=1, most=1 << 16)
+        ensure_open(parameters.value("file"))
+        write(session().import_texts(parsed.words))
+
+
 class Note(Command):
     """Write a remark into the investigation.
 
@@ -438,6 +458,7 @@ def register():
         Check,
         Diagnose,
         Probe,
+        Import,
         Note,
         Export,
     ):
