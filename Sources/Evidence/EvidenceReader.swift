@@ -88,7 +88,7 @@ private struct Pass {
   private mutating func add(_ finding: Finding) {
     switch (findings.last?.evidence, finding.evidence) {
     case (.registers(let last)?, .registers(let values))
-    where values.byOffset.allSatisfy { last.byOffset[$0.key] == $0.value }:
+    where follows(finding) && values.byOffset.allSatisfy { last.byOffset[$0.key] == $0.value }:
       // Printed once more, or in part.
       extend(to: finding, last: .registers(last))
     case (.translations(let last)?, .translations(let runs)):
@@ -102,7 +102,7 @@ private struct Pass {
     }
   }
 
-  /// Lines between a translation and the print of its answer.
+  /// Lines between a translation and the print of its answer, or between two prints of one state.
   private static let reach = 32
 
   private func follows(_ finding: Finding) -> Bool {

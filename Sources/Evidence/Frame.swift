@@ -109,35 +109,18 @@ private struct ArgumentReader {
   init(_ bytes: ArraySlice<UInt8>) { (self.bytes, rest) = (bytes, bytes) }
 
   mutating func readAll() {
-    var (depth, quote) = (0, UInt8(0))
-    var isEscaped = false
+    var nesting = Nesting()
     var start = bytes.startIndex
     var position = start
-    scan: while position < bytes.endIndex {
-      let byte = bytes[position]
-      if quote != 0 {
-        if isEscaped {
-          isEscaped = false
-        } else if byte == 0x5c {
-          isEscaped = true
-        } else if byte == quote {
-          quote = 0
-        }
-      } else {
-        switch byte {
-        case 0x22, 0x27: quote = byte
-        case 0x28, 0x5b, 0x7b: depth += 1
-        case 0x29 where depth == 0:
-          isClosed = true
-          break scan
-        case 0x29, 0x5d, 0x7d: depth = max(0, depth - 1)
-        case 0x2c where depth == 0:
-          add(bytes[start..<position])
-          start = position + 1
-        default: break
-        }
+    while position < bytes.endIndex, !isClosed {
+      switch nesting.role(of: bytes[position]) {
+      case .part: position += 1
+      case .end: isClosed = true
+      case .separator:
+        add(bytes[start..<position])
+        position += 1
+        start = position
       }
-      position += 1
     }
     // What a cut line ends with may be half a value.
     if isClosed { add(bytes[start..<position]) }

@@ -136,26 +136,8 @@ struct FrameLines {
 
     /// Behind the parenthesis that closes the arguments; nil while it is missing.
     private static func closing(_ text: ArraySlice<UInt8>) -> Int? {
-      var (depth, quote, isEscaped) = (0, UInt8(0), false)
-      for (offset, byte) in zip(text.indices, text) {
-        if quote != 0 {
-          if isEscaped {
-            isEscaped = false
-          } else if byte == 0x5c {
-            isEscaped = true
-          } else if byte == quote {
-            quote = 0
-          }
-        } else if byte == 0x22 || byte == 0x27 {
-          quote = byte
-        } else if byte == 0x28 || byte == 0x5b || byte == 0x7b {
-          depth += 1
-        } else if byte == 0x29 && depth == 0 {
-          return offset + 1
-        } else if byte == 0x29 || byte == 0x5d || byte == 0x7d {
-          depth = max(0, depth - 1)
-        }
-      }
+      var nesting = Nesting()
+      for (offset, byte) in zip(text.indices, text) where nesting.role(of: byte) == .end { return offset + 1 }
       return nil
     }
 

@@ -229,6 +229,8 @@ import Testing
   @Test func helpAndVersion() throws {
     #expect(try output("--version") == "0.1.0\n")
     let help = try output("--help")
-    for command in ["import", "show", "check", "diagnose", "export", "walk", "dump"] { #expect(help.contains("\n  \(command) ")) }
+    for command in ["import", "show", "check", "diagnose", "export", "walk", "dump"] {
+      #expect(help.contains("\n  \(command) "))
+    }
   }
 }
