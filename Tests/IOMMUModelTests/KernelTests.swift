@@ -188,6 +188,8 @@ import Testing
       func parameters(of function: String) throws(TargetError) -> [String] { throw TargetError("No symbol.") }
       func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] { throw TargetError("No memory.") }
       func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] { throw TargetError("No memory.") }
+      func function(at address: KVA) throws(TargetError) -> String { throw TargetError("No symbol.") }
+      func isInside(_ function: String, _ place: CallPlace?) -> Bool { false }
       func connection() -> String? { nil }
       func monitor(_ command: String) throws(TargetError) -> String { throw TargetError("No monitor.") }
     }
