@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build setup guest demo test test-gdbs bench lint clean
+.PHONY: all build setup guest demo test test-gdbs lab test-lab bench lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -50,6 +50,15 @@ test: build guest
 test-gdbs: build guest
 	@gdbs=$$(lab/gdbs/install) && $(SWIFT) build --build-tests && IOMMULENS_GDBS=$$gdbs SWIFT_BACKTRACE=enable=no \
 	  $(SWIFT) test --skip-build --filter 'CoreModuleTests|GDBMatrixTests'
+
+# A real kernel with the driver on a QEMU with the device: minutes once, then at once.
+lab: setup
+	@lab/lab build --config all
+
+# Every scenario of the lab, on the console and in the debuggers.
+test-lab: build lab
+	@$(SWIFT) build --build-tests
+	@IOMMULENS_LAB=1 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --filter LabTests
 
 bench:
 	@cd Benchmarks && $(SWIFT) run -c release benchmarks

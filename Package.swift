@@ -63,5 +63,8 @@ let package = Package(
     .testTarget(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
       swiftSettings: strict),
+    .testTarget(
+      name: "LabTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
+      swiftSettings: strict),
   ]
 )

@@ -40,13 +40,17 @@
 static char command_line[2048];
 static int failures;
 
-/* The value of `name` (with its "=") on the command line, or `otherwise`. */
+/*
+ * The value of `name` (with its "=") on the command line, or `otherwise`.  Said twice, the last one
+ * counts, as with the kernel's own options.
+ */
 static const char *option(const char *name, const char *otherwise)
 {
 	static char values[16][64];
 	static unsigned int used;
 	const char *word = command_line;
 	char *value = values[used % 16];
+	bool found = false;
 	size_t length = strlen(name);
 
 	while (*word) {
@@ -55,13 +59,15 @@ static const char *option(const char *name, const char *otherwise)
 		if (end >= length && !strncmp(word, name, length)) {
 			snprintf(value, sizeof(values[0]), "%.*s", (int)(end - length),
 				 word + length);
-			used++;
-			return value;
+			found = true;
 		}
 		word += end;
 		word += strspn(word, " \n");
 	}
-	return otherwise;
+	if (!found)
+		return otherwise;
+	used++;
+	return value;
 }
 
 static long number(const char *name, long otherwise)
