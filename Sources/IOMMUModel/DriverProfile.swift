@@ -85,4 +85,12 @@ public protocol Tenant: Sendable {
 
   /// The profile with this ``DriverProfile/identifier``; nil when it is not this family's.
   static func profile(identifier: String) -> (any DriverProfile)?
+
+  /// The family's devices as they are implemented in QEMU.
+  static var implementations: [any DeviceImplementation] { get }
+}
+
+extension Tenant {
+  /// None is known.
+  public static var implementations: [any DeviceImplementation] { [] }
 }
