@@ -2,7 +2,7 @@
 
 import gdb
 
-from . import breakpoints, commands, functions, parameters, state
+from . import breakpoints, commands, functions, parameters, state, translations
 
 
 def install():
@@ -12,3 +12,5 @@ def install():
     functions.register()
     state.connect_events()
     breakpoints.adopt()
+    translations.adopt()
+    translations.prepare()

@@ -27,7 +27,10 @@ class CallBreakpoint(gdb.Breakpoint):
         try:
             return session().hit(self.symbol, registers(self.arguments))
         except (_core.Error, gdb.error) as error:
-            _problems.append(str(error))
+            note_problem(error)
+            return True
+        except KeyboardInterrupt:
+            # Whoever presses Ctrl-C while hits follow each other wants to stop.
             return True
 
 
@@ -60,6 +63,11 @@ def adopt():
         point.delete()
     if earlier:
         install()
+
+
+def note_problem(error):
+    """Keeps what went wrong inside stop() until it may be told."""
+    _problems.append(str(error))
 
 
 def report_problem():
