@@ -28,20 +28,26 @@ extension Session {
     try side == .qemu ? device.findings(reason: reason) : investigator.findings(reason: reason)
   }
 
-  /// The device's function to watch: its symbol, its parameters, and the registers to read at its entry and return.
+  /// The device's function to watch: its symbol and its parameters.
   func translateFunction() throws -> PythonValue {
     guard let function = device.implementation()?.function else { return nil }
     return [
       "symbol": .string(function.symbol),
       "parameters": .list([function.region, function.address, function.access].map { .string($0) }),
-      "entry": .list(DeviceInvestigator.entryRegisters.map { .string($0) }),
-      "return": .list(DeviceInvestigator.returnRegisters.map { .string($0) }),
     ]
   }
 
   /// What the translation whose entry the user was shown came to, as text.
   func answerText() -> String? {
     device.answered().map { Terminal.answer($0, device: try? device.device()) }
+  }
+}
+
+extension Arguments {
+  /// The system's id of a thread.
+  fileprivate func thread() throws -> Int32 {
+    guard let thread = Int32(exactly: try int("thread")) else { throw InvalidArgument("thread must be a thread's id.") }
+    return thread
   }
 }
 
@@ -55,7 +61,7 @@ var deviceMethods: [CFunction] {
     {
       session(
         $0, $1, $2, "translate_function()",
-        "The device's function to watch: symbol, parameters, registers to read at entry and return. None without one."
+        "The device's function to watch: its symbol and its parameters' names. None without one."
       ) { session, _ in try session.translateFunction() }
     },
     {
@@ -73,14 +79,16 @@ var deviceMethods: [CFunction] {
       }
     },
     {
-      session($0, $1, $2, "enter(registers)", "Takes note of a translation at its entry; whether QEMU should stop.") {
-        session, arguments in .bool(try session.device.enter(try arguments.uint64List("registers")))
-      }
+      session(
+        $0, $1, $2, "enter(thread)",
+        "Takes note of a translation at whose entry the thread with this system id stands; whether QEMU should stop."
+      ) { session, arguments in .bool(try session.device.enter(thread: arguments.thread())) }
     },
     {
-      session($0, $1, $2, "leave(registers)", "Takes note of a translation's answer; whether QEMU should stop.") {
-        session, arguments in .bool(try session.device.leave(try arguments.uint64List("registers")))
-      }
+      session(
+        $0, $1, $2, "leave(thread)",
+        "Takes note of the answer of a translation that the thread is about to return from; whether QEMU should stop."
+      ) { session, arguments in .bool(try session.device.leave(thread: arguments.thread())) }
     },
     {
       session(

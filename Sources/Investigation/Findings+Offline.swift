@@ -16,7 +16,7 @@ extension Findings {
   ) throws(InvestigationError) -> any DriverProfile {
     let identifier = try store.facts()[Fact.profile]
     guard let identifier else {
-      throw InvestigationError("\(store.path) names no driver yet: nothing was recorded in it.")
+      throw InvestigationError("\(store.path) names no driver yet: no debugger on a kernel has recorded in it.")
     }
     guard let profile = tenants.lazy.compactMap({ $0.profile(identifier: identifier) }).first else {
       throw InvestigationError("\(store.path) was recorded with the driver `\(identifier)`, which is not known here.")

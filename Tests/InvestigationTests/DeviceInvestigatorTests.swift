@@ -153,7 +153,7 @@ import Testing
     let answered = try #require(investigator.answered())
     #expect(answered.isRefused == true && answered.asker?.length == 16)
     #expect(investigator.answered() == nil)
-    #expect(try investigator.enter([SimulatedHost.rest, SimulatedHost.card, 0x1000, 2]))
+    #expect(try host.enter(0x1000, .write, for: investigator))
     let sight = try #require(investigator.stopped())
     #expect(sight.translation.answer == nil && sight.translation.access == .write)
     #expect(sight.translation.asker?.path == "pci_dma_read")
@@ -215,11 +215,13 @@ import Testing
     #expect(
       message { _ = try investigator.table(TableSelector(domain: KVA(1))) }
         == "-domain names a domain of the kernel's driver: that works in the GDB on the kernel. Here, -device.")
-    #expect(message { _ = try investigator.findings(reason: "test") }.hasSuffix("nothing was recorded in it."))
-    #expect(try investigator.leave([0x1234]) == false)
-    #expect(message { _ = try investigator.enter([1, 2, 3]) } == "The arguments could not be read.")
+    #expect(message { _ = try investigator.findings(reason: "test") }.hasSuffix("has recorded in it."))
+    #expect(try host.leave(0x1234, for: investigator) == false)
+    host.registers = [:]
+    #expect(message { _ = try investigator.enter(thread: 0) } == "No symbol in current context: $rdi.")
     #expect(
-      message { _ = try investigator.enter([1, 2, 3, 4]) } == "Cannot access memory at address 0xffffffffffffffe2.")
+      message { _ = try host.enter(3, by: 2, answerAt: 1, for: investigator) }
+        == "Cannot access memory at address 0xffffffffffffffe2.")
     host.program = "aarch64"
     investigator.forgetTarget()
     #expect(
@@ -246,7 +248,7 @@ import Testing
     #expect(findings.diagnosis.hypotheses.first?.shift == 48)
     #expect(findings.registers == scenario.driver.registers)
     investigator.watch(TranslationRule(stop: .always))
-    _ = try investigator.enter([SimulatedHost.rest, SimulatedHost.card, 0xffff_f000, 1])
+    _ = try host.enter(0xffff_f000, for: investigator)
     #expect(investigator.stopped()?.call?.number == 1)
   }
 }

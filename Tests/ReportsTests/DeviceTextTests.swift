@@ -41,7 +41,7 @@ import Testing
 
   @Test func aTranslationAtItsEntry() throws {
     watch()
-    _ = try investigator.enter([SimulatedHost.rest, SimulatedHost.card, 0xffff_e00c, 2])
+    _ = try host.enter(0xffff_e00c, .write, for: investigator)
     let root = domain.root.address
     let walk = domain.root.mode.geometry.walk(IOVA(0xffff_e00c), root: root, in: host.driver.memory)
     let steps = walk.steps.map { "\($0.entryAddress) = \(hex($0.entry.rawValue))  \($0.meaning)" }
@@ -76,7 +76,7 @@ import Testing
 
   @Test func aDeviceWithoutATable() throws {
     watch()
-    _ = try investigator.enter([SimulatedHost.rest, SimulatedHost.behindBridge, 0x8000_1000, 3])
+    _ = try host.enter(0x8000_1000, .readWrite, by: SimulatedHost.behindBridge, for: investigator)
     #expect(
       Terminal.translation(try #require(investigator.stopped()))
         == """

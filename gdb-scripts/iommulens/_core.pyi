@@ -138,14 +138,11 @@ class Function(TypedDict):
     parameters: list[str]
 
 class TranslateFunction(TypedDict):
-    """The function of QEMU in which the device translates, and what is to be read when it is entered and left."""
+    """The function of QEMU in which the device translates."""
 
     symbol: str
     parameters: list[str]
     """The memory region, the address and the access, as its sources name them."""
-    entry: list[str]
-    """Registers, as GDB names them, in the order in which enter() wants them."""
-    # `return` is no name for a field: the registers that leave() wants.
 
 class Debugger(Protocol):
     """What a session asks of the debugger that holds the guest, or QEMU. Each method answers or raises TargetError."""
@@ -311,7 +308,7 @@ class Session:
         """Which side of the bus the debugger is on: kernel or qemu."""
 
     def translate_function(self) -> TranslateFunction | None:
-        """The device's function to watch: symbol, parameters, registers to read at entry and return. None without one."""
+        """The device's function to watch: its symbol and its parameters' names. None without one."""
 
     def watch_translations(
         self,
@@ -323,11 +320,11 @@ class Session:
     ) -> None:
         """Adds a rule: which translations are recorded, and where enter() and leave() ask to stop."""
 
-    def enter(self, registers: list[SupportsIndex] | tuple[SupportsIndex, ...]) -> bool:
-        """Takes note of a translation at its entry; whether QEMU should stop."""
+    def enter(self, thread: SupportsIndex) -> bool:
+        """Takes note of a translation at whose entry the thread with this system id stands; whether QEMU should stop."""
 
-    def leave(self, registers: list[SupportsIndex] | tuple[SupportsIndex, ...]) -> bool:
-        """Takes note of a translation's answer; whether QEMU should stop."""
+    def leave(self, thread: SupportsIndex) -> bool:
+        """Takes note of the answer of a translation that the thread is about to return from; whether QEMU should stop."""
 
     def translation(self) -> str | None:
         """What the user should see when stopped in a translation: what the one before came to, if they saw it, and this one."""

@@ -15,6 +15,8 @@ package final class SimulatedHost: HostTarget {
   /// Whether QEMU runs under the debugger; its id is no process's, so that nothing is read behind the debugger's back.
   package var isRunning = true
   package var program = "i386:x86-64"
+  /// The stopped thread's registers.
+  package var registers: [String: UInt64] = [:]
   /// What the symbols do not have.
   package var missing: Set<String> = []
 
@@ -100,7 +102,7 @@ package final class SimulatedHost: HostTarget {
     _ iova: UInt64, _ access: Access = .read, by region: UInt64 = SimulatedHost.card,
     answerAt place: UInt64 = SimulatedHost.rest, for investigator: DeviceInvestigator
   ) throws -> (entry: Bool, answer: Bool) {
-    let entry = try investigator.enter([place, region, iova, 0xffff_0000_0000_0000 | UInt64(access.rawValue)])
+    let entry = try enter(iova, access, by: region, answerAt: place, for: investigator)
     let requester = RequesterID(rawValue: region == Self.card ? 8 : 0x310)
     let translation = XuanTieDevice().translate(
       IOVA(iova), access: access, requester: requester, registers: driver.registers, memory: driver.memory)
@@ -108,7 +110,24 @@ package final class SimulatedHost: HostTarget {
     if target == nil { driver.latchFault(of: requester, at: iova) }
     (words[place], words[place + 8], words[place + 16]) = (0x5555, iova, target?.rawValue ?? iova)
     (words[place + 24], words[place + 32]) = (0, target == nil ? 0 : UInt64(access.rawValue))
-    return (entry, try investigator.leave([place]))
+    return (entry, try leave(place, for: investigator))
+  }
+
+  /// A thread at the function's entry; the upper half of the access's register is not its.
+  package func enter(
+    _ iova: UInt64, _ access: Access = .read, by region: UInt64 = SimulatedHost.card,
+    answerAt place: UInt64 = SimulatedHost.rest, for investigator: DeviceInvestigator
+  ) throws -> Bool {
+    registers = [
+      "$rdi": place, "$rsi": region, "$rdx": iova, "$rcx": 0xffff_0000_0000_0000 | UInt64(access.rawValue), "$rax": 1,
+    ]
+    return try investigator.enter(thread: .max)
+  }
+
+  /// A thread at its return instruction.
+  package func leave(_ place: UInt64, for investigator: DeviceInvestigator) throws -> Bool {
+    registers = ["$rdi": 1, "$rsi": 2, "$rdx": 3, "$rcx": 4, "$rax": place]
+    return try investigator.leave(thread: .max)
   }
 
   /// An access in pieces of `step` bytes, the first one from a function further up.
@@ -148,6 +167,7 @@ package final class SimulatedHost: HostTarget {
   ]
 
   package func evaluate(_ expression: String) throws(TargetError) -> UInt64 {
+    if let value = registers[expression] { return value }
     questions.append("evaluate \(expression)")
     guard !missing.contains(where: { expression.contains($0) }) else {
       throw TargetError("No symbol in \(expression).")

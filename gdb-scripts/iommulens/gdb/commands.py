@@ -236,8 +236,8 @@ def _translation_in_frames():
         raise gdb.GdbError("QEMU is not stopped: there is no frame to read arguments from.") from None
     start = int(gdb.parse_and_eval("(unsigned long)&%s" % function["symbol"]))
     if frame.pc() == start:
-        # The first register is where the answer goes.
-        return [int(frame.read_register(name[1:])) & 0xFFFFFFFFFFFFFFFF for name in function["entry"][1:]]
+        # The System V ABI's second to fourth argument registers: the first one says where the answer goes.
+        return [int(frame.read_register(name)) & 0xFFFFFFFFFFFFFFFF for name in ("rsi", "rdx", "rcx")]
     while frame is not None:
         if frame.name() == function["symbol"]:
             return arguments(frame, function["symbol"], function["parameters"])

@@ -1,7 +1,7 @@
 """Breakpoints in QEMU on the device's translate function: at its entry and where it returns.
 
-A hit reads registers and calls the core; nothing is stepped or resumed, and no breakpoint is made: any of QEMU's threads
-may be in the function.
+A hit tells the core which thread it was; nothing is stepped or resumed, and no breakpoint is made: any of QEMU's threads may
+be in the function.
 """
 
 import gdb
@@ -11,23 +11,19 @@ from .breakpoints import note_problem
 from .debugger import return_places
 from .state import session
 
-_MASK = 0xFFFFFFFFFFFFFFFF
-
-
 class TranslationBreakpoint(gdb.Breakpoint):
-    """One place of the function; `registers` are what the core wants to know there."""
+    """The function's entry, or a place where it returns."""
 
-    def __init__(self, place, registers, is_return):
-        self.registers = registers
+    def __init__(self, place, is_return):
         self.is_return = is_return
         super().__init__(place)
         self.silent = True
 
     def stop(self):
         try:
-            # Through a frame object this would cost an unwinding.
-            values = [int(gdb.parse_and_eval(name)) & _MASK for name in self.registers]
-            return session().leave(values) if self.is_return else session().enter(values)
+            # Not through a frame object, which would cost an unwinding.
+            thread = gdb.selected_thread().ptid[1]
+            return session().leave(thread) if self.is_return else session().enter(thread)
         except (_core.Error, gdb.error) as error:
             note_problem(error)
             return True
@@ -48,9 +44,9 @@ def install():
         places = return_places(function["symbol"])
         if not places:
             raise gdb.GdbError("%s has no return instruction to stop at." % function["symbol"])
-        TranslationBreakpoint("*%s" % function["symbol"], function["entry"], False)
+        TranslationBreakpoint("*%s" % function["symbol"], False)
         for place in places:
-            TranslationBreakpoint(place, function["return"], True)
+            TranslationBreakpoint(place, True)
     return function["symbol"]
 
 
