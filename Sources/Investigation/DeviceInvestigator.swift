@@ -17,12 +17,12 @@ public final class DeviceInvestigator {
   // Found once, forgotten when symbols or the process change.
   private var known: Known?
   private var isMissing = false
-  private var knownMachine: HostMachine?
   private var knownDevice: (object: HVA, block: GPA)?
   private var knownMemory: (source: any PhysicalMemory, explanation: String)?
   private var remoteCache: CallableMemory?
   // Forgotten when QEMU has run.
   private var knownHost: HostMemory?
+  private var knownMachine: HostMachine?
   private var clients: [HVA: DeviceClient] = [:]
 
   private struct Known {
@@ -63,7 +63,7 @@ public final class DeviceInvestigator {
 
   /// Forgets everything: other symbols, another process.
   public func forgetTarget() {
-    (known, isMissing, knownMachine, knownDevice, knownMemory, remoteCache) = (nil, false, nil, nil, nil, nil)
+    (known, isMissing, knownDevice, knownMemory, remoteCache) = (nil, false, nil, nil, nil)
     entered = [:]
     targetRan()
     (asking, shown, shownAnswer, mismatch) = (nil, nil, nil, nil)
@@ -73,6 +73,8 @@ public final class DeviceInvestigator {
   public func targetRan() {
     remoteCache?.invalidate()
     knownHost = nil
+    // QEMU makes a new view of its memory, and frees the old one, when a region is moved.
+    knownMachine = nil
     // The guest may give its buses other numbers.
     clients = [:]
   }
@@ -105,7 +107,7 @@ public final class DeviceInvestigator {
     return found
   }
 
-  /// The registers of a thread that has just stopped. Asking the debugger costs some 50 µs a stop more, because it makes a
+  /// The registers of a thread that has just stopped. Asking the debugger costs some 30 µs a stop more, because it makes a
   /// frame of the stack first.
   private func registers(of thread: Int32) throws(TargetError) -> ThreadRegisters {
     if let registers = ThreadRegisters(ofTracedThread: thread) { return registers }
@@ -192,7 +194,7 @@ public final class DeviceInvestigator {
       clients[region] = client
     }
     let question = TranslationRuns.Question(
-      requester: client.requester, iova: IOVA(address), access: Access(rawValue: UInt8(truncatingIfNeeded: access)),
+      requester: client.requester, iova: IOVA(address), access: UInt8(exactly: access).flatMap(Access.init),
       place: place, before: try known.layout.registers(client.state, in: host))
     return (question, client)
   }
@@ -266,6 +268,8 @@ public final class DeviceInvestigator {
     _ question: TranslationRuns.Question, _ answer: RecordedTranslation.Answer
   ) throws -> Bool {
     if answer.access == .none { return question.access != Access.none }
+    // QEMU has run since the hit before.
+    remoteCache?.invalidate()
     guard let requester = question.requester, let context = try? context(of: requester, question.before),
       let root = context.firstStage
     else { return false }

@@ -7,11 +7,10 @@ import Testing
 
 /// A session on QEMU's side: what it makes of the process's memory, and what it asks for.
 @Suite struct DeviceInvestigatorTests {
-  let workspace: Workspace
-  let host: SimulatedHost
-  let store: InvestigationStore
-  let investigator: DeviceInvestigator
-  let domain: SimulatedDriver.Domain
+  private let session: DeviceSession
+  private var host: SimulatedHost { session.host }
+  private var store: InvestigationStore { session.store }
+  private var investigator: DeviceInvestigator { session.investigator }
 
   static let transmit = [
     "address_space_translate_iommu", "flatview_do_translate", "flatview_translate", "flatview_read",
@@ -20,17 +19,12 @@ import Testing
   ]
 
   init() throws {
-    workspace = try Workspace()
-    let store = try InvestigationStore(path: workspace.file("a.iommulens"), side: "qemu")
-    self.store = store
-    host = SimulatedHost(SimulatedDriver())
-    investigator = DeviceInvestigator(target: host, tenants: Scenario.tenants) { store }
+    session = try DeviceSession()
     host.callers = Self.transmit
     host.arguments = ["pci_dma_read.len": 16, "flatview_read.len": 15]
-    domain = host.driver.domain(of: Scenario.card)
   }
 
-  private func map(_ iova: UInt64, _ target: UInt64) { host.driver.map(domain, iova, to: target, prot: 7) }
+  private func map(_ iova: UInt64, _ target: UInt64) { host.driver.map(session.domain, iova, to: target, prot: 7) }
 
   private func recorded() throws -> [RecordedTranslation] {
     try investigator.flush()
@@ -175,14 +169,16 @@ import Testing
     host.driver.latchFault(of: Scenario.card, at: 0xffff_f00c)
     #expect(try investigator.registers() == host.driver.registers)
     #expect(try investigator.registerBlock() == GPA(0x2c00_0000))
-    #expect(try investigator.root(of: Scenario.card) == domain.root)
-    #expect(try investigator.table(TableSelector()).root == domain.root)
+    #expect(try investigator.root(of: Scenario.card) == session.domain.root)
+    #expect(try investigator.table(TableSelector()).root == session.domain.root)
     let (memory, explanation) = try investigator.memory()
     #expect(
       explanation
         == "GDB, page by page: Cannot look into process 2147483647: No such file or directory. Run GDB as the user "
         + "that runs QEMU, and check that QEMU still runs.")
-    #expect(domain.root.mode.geometry.walk(IOVA(0xffff_f000), root: domain.root.address, in: memory).target != nil)
+    #expect(
+      session.domain.root.mode.geometry.walk(IOVA(0xffff_f000), root: session.domain.root.address, in: memory).target
+        != nil)
     #expect(throws: UnreadableMemory.self) { try memory.word(at: GPA(0x9000_0000)) }
   }
 
@@ -239,7 +235,7 @@ import Testing
 
   /// What the debugger on the kernel stored, and this one's registers and memory, make one conclusion.
   @Test func findingsOverTheSharedFile() throws {
-    let path = workspace.file("b.iommulens")
+    let path = session.workspace.file("b.iommulens")
     let scenario = try Scenario(rootShift: 48, path: path)
     let store = try InvestigationStore(path: path, side: "qemu")
     let host = SimulatedHost(scenario.driver)

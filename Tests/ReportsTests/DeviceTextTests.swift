@@ -8,22 +8,16 @@ import Testing
 
 /// What commands print on QEMU's side, and the timeline, to the letter; times and events' numbers are letters.
 @Suite struct DeviceTextTests {
-  let workspace: Workspace
-  let host: SimulatedHost
-  let store: InvestigationStore
-  let investigator: DeviceInvestigator
-  let domain: SimulatedDriver.Domain
+  private let session: DeviceSession
+  private var host: SimulatedHost { session.host }
+  private var store: InvestigationStore { session.store }
+  private var investigator: DeviceInvestigator { session.investigator }
 
   init() throws {
-    workspace = try Workspace()
-    let store = try InvestigationStore(path: workspace.file("a.iommulens"), side: "qemu")
-    self.store = store
-    host = SimulatedHost(SimulatedDriver())
-    investigator = DeviceInvestigator(target: host, tenants: Scenario.tenants) { store }
+    session = try DeviceSession()
     host.callers = ["address_space_translate_iommu", "pci_dma_read", "e1000e_start_xmit"]
     host.arguments = ["pci_dma_read.len": 16]
-    domain = host.driver.domain(of: Scenario.card)
-    host.driver.map(domain, 0xffff_e000, to: 0x8200_0000, prot: 7)
+    host.driver.map(session.domain, 0xffff_e000, to: 0x8200_0000, prot: 7)
     try investigator.recordFacts()
   }
 
@@ -42,8 +36,8 @@ import Testing
   @Test func aTranslationAtItsEntry() throws {
     watch()
     _ = try host.enter(0xffff_e00c, .write, for: investigator)
-    let root = domain.root.address
-    let walk = domain.root.mode.geometry.walk(IOVA(0xffff_e00c), root: root, in: host.driver.memory)
+    let root = session.domain.root.address
+    let walk = session.domain.root.mode.geometry.walk(IOVA(0xffff_e00c), root: root, in: host.driver.memory)
     let steps = walk.steps.map { "\($0.entryAddress) = \(hex($0.entry.rawValue))  \($0.meaning)" }
     #expect(
       Terminal.translation(try #require(investigator.stopped()))

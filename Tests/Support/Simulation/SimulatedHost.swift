@@ -3,6 +3,23 @@ package import Investigation
 package import PageTables
 import XuanTie
 
+/// A session on a simulated QEMU in which the card has a table, with a file.
+package struct DeviceSession {
+  package let workspace: Workspace
+  package let host = SimulatedHost(SimulatedDriver())
+  package let store: InvestigationStore
+  package let investigator: DeviceInvestigator
+  package let domain: SimulatedDriver.Domain
+
+  package init() throws {
+    workspace = try Workspace()
+    let store = try InvestigationStore(path: workspace.file("a.iommulens"), side: "qemu")
+    self.store = store
+    investigator = DeviceInvestigator(target: host, tenants: Scenario.tenants) { store }
+    domain = host.driver.domain(of: Scenario.card)
+  }
+}
+
 /// A debugger on a simulated QEMU: its structures as debug information would give them, over the simulated driver's guest.
 /// It writes down what it is asked. Every number here was made up.
 package final class SimulatedHost: HostTarget {

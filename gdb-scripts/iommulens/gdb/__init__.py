@@ -11,6 +11,6 @@ def install():
     commands.register()
     functions.register()
     state.connect_events()
-    breakpoints.adopt()
-    translations.adopt()
+    breakpoints.adopt("CallBreakpoint", breakpoints.install)
+    breakpoints.adopt("TranslationBreakpoint", translations.install)
     translations.prepare()

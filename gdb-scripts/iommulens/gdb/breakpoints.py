@@ -10,7 +10,21 @@ from .state import session, write
 _problems = []
 
 
-class CallBreakpoint(gdb.Breakpoint):
+class Watch(gdb.Breakpoint):
+    """A breakpoint whose `hit` says whether to stop; what goes wrong in it stops, too."""
+
+    def stop(self):
+        try:
+            return self.hit()
+        except (_core.Error, gdb.error) as error:
+            _problems.append(str(error))
+            return True
+        except KeyboardInterrupt:
+            # Whoever presses Ctrl-C while hits follow each other wants to stop.
+            return True
+
+
+class CallBreakpoint(Watch):
     """A hardware breakpoint at a function's first instruction, where the arguments are still in their registers.
 
     Hardware, because one in software could not be set before the kernel's memory exists. What to record and
@@ -23,26 +37,19 @@ class CallBreakpoint(gdb.Breakpoint):
         super().__init__("*%s" % symbol, gdb.BP_HARDWARE_BREAKPOINT)
         self.silent = True
 
-    def stop(self):
-        try:
-            return session().hit(self.symbol, registers(self.arguments))
-        except (_core.Error, gdb.error) as error:
-            note_problem(error)
-            return True
-        except KeyboardInterrupt:
-            # Whoever presses Ctrl-C while hits follow each other wants to stop.
-            return True
+    def hit(self):
+        return session().hit(self.symbol, registers(self.arguments))
 
 
-def ours():
-    """The breakpoints of this package that GDB still has, those of an earlier sourcing included."""
-    return [point for point in gdb.breakpoints() if type(point).__name__ == "CallBreakpoint"]
+def ours(kind):
+    """The breakpoints of the class named `kind` that GDB still has, those of an earlier sourcing included."""
+    return [point for point in gdb.breakpoints() if type(point).__name__ == kind]
 
 
 def install():
     """Sees to one breakpoint on each function of the driver; returns their symbols by kind."""
     functions = session().functions()
-    present = [point.symbol for point in ours()]
+    present = [point.symbol for point in ours("CallBreakpoint")]
     for function in functions:
         if function["symbol"] not in present:
             CallBreakpoint(function["symbol"], len(function["parameters"]))
@@ -52,22 +59,17 @@ def install():
 def remove_idle():
     """Deletes the breakpoints when nothing is left to watch."""
     if not session().is_watching():
-        for point in ours():
+        for point in ours("CallBreakpoint") + ours("TranslationBreakpoint"):
             point.delete()
 
 
-def adopt():
+def adopt(kind, install):
     """Replaces the breakpoints of an earlier sourcing by ones of this code."""
-    earlier = ours()
+    earlier = ours(kind)
     for point in earlier:
         point.delete()
     if earlier:
         install()
-
-
-def note_problem(error):
-    """Keeps what went wrong inside stop() until it may be told."""
-    _problems.append(str(error))
 
 
 def report_problem():

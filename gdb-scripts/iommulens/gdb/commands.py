@@ -111,9 +111,10 @@ def _watch(usage, parsed, default_kinds, stop):
                 "Translations are made in QEMU: watch them in a second GDB that is attached to QEMU's process, with the "
                 "same investigation file open."
             )
-        session().watch_translations(stop, first=first, last=last, device=device, limit=limit)
         ensure_open(parameters.value("file"))
-        return translations.install()
+        symbol = translations.install()
+        session().watch_translations(stop, first=first, last=last, device=device, limit=limit)
+        return symbol
     require_guest()
     session().functions()
     session().watch(kinds, stop, first=first, last=last, device=device, limit=limit)
@@ -196,7 +197,6 @@ def _off(stops, done, nothing):
     settle()
     write(done if session().unwatch(stops) else nothing)
     breakpoints.remove_idle()
-    translations.remove_idle()
 
 
 def _call_in_frames():

@@ -71,7 +71,7 @@ def _on_stop(event):
             hit = any(isinstance(hit, translations.TranslationBreakpoint) for hit in getattr(event, "breakpoints", []))
             write(session().translation() if hit else session().answer())
             breakpoints.report_problem()
-            translations.remove_idle()
+            breakpoints.remove_idle()
             return
         hits = [hit for hit in getattr(event, "breakpoints", []) if isinstance(hit, breakpoints.CallBreakpoint)]
         if hits:

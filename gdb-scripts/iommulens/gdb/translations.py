@@ -6,12 +6,11 @@ be in the function.
 
 import gdb
 
-from .. import _core
-from .breakpoints import note_problem
+from .breakpoints import Watch, ours
 from .debugger import return_places
 from .state import session
 
-class TranslationBreakpoint(gdb.Breakpoint):
+class TranslationBreakpoint(Watch):
     """The function's entry, or a place where it returns."""
 
     def __init__(self, place, is_return):
@@ -19,28 +18,16 @@ class TranslationBreakpoint(gdb.Breakpoint):
         super().__init__(place)
         self.silent = True
 
-    def stop(self):
-        try:
-            # Not through a frame object, which would cost an unwinding.
-            thread = gdb.selected_thread().ptid[1]
-            return session().leave(thread) if self.is_return else session().enter(thread)
-        except (_core.Error, gdb.error) as error:
-            note_problem(error)
-            return True
-        except KeyboardInterrupt:
-            # Whoever presses Ctrl-C while hits follow each other wants to stop.
-            return True
-
-
-def ours():
-    """The breakpoints of this module that GDB still has, those of an earlier sourcing included."""
-    return [point for point in gdb.breakpoints() if type(point).__name__ == "TranslationBreakpoint"]
+    def hit(self):
+        # Not through a frame object, which would cost an unwinding.
+        thread = gdb.selected_thread().ptid[1]
+        return session().leave(thread) if self.is_return else session().enter(thread)
 
 
 def install():
     """Sees to the breakpoints on the device's function; returns its symbol."""
     function = session().translate_function()
-    if not ours():
+    if not ours("TranslationBreakpoint"):
         places = return_places(function["symbol"])
         if not places:
             raise gdb.GdbError("%s has no return instruction to stop at." % function["symbol"])
@@ -48,22 +35,6 @@ def install():
         for place in places:
             TranslationBreakpoint(place, True)
     return function["symbol"]
-
-
-def remove_idle():
-    """Deletes the breakpoints when nothing is left to watch."""
-    if not session().is_watching():
-        for point in ours():
-            point.delete()
-
-
-def adopt():
-    """Replaces the breakpoints of an earlier sourcing by ones of this code."""
-    earlier = ours()
-    for point in earlier:
-        point.delete()
-    if earlier:
-        install()
 
 
 _prepared = []
