@@ -89,4 +89,6 @@ public enum Fact {
   public static let debugger = "debugger"
   /// Where guest memory was read from.
   public static let memory = "memory"
+  /// The identifier of the device's implementation in QEMU.
+  public static let device = "device"
 }

@@ -186,17 +186,6 @@ public final class Investigator {
     return values
   }
 
-  /// The contexts of all requesters that the device knows.
-  public func contexts() throws(TargetError) -> [DeviceContext] {
-    do {
-      return try profile().device.contexts(registers: registers(), memory: memory().source, limit: 4096)
-    } catch let error as TargetError {
-      throw error
-    } catch {
-      throw TargetError("\(error)")
-    }
-  }
-
   /// The contexts that the device knows, and those of the kernel's devices, by requester.
   public func contexts(for state: KernelState) throws(TargetError) -> [DeviceContext] {
     var contexts = try contexts()
@@ -233,32 +222,14 @@ public final class Investigator {
     return requesters[descriptor]
   }
 
-  /// The root that `requester` is translated by.
-  public func root(of requester: RequesterID) throws(TargetError) -> TableRoot {
-    let context: DeviceContext
-    do {
-      context = try profile().device.context(of: requester, registers: registers(), memory: memory().source)
-    } catch let error as TargetError {
-      throw error
-    } catch {
-      throw TargetError("\(error)")
-    }
-    switch context.translation {
-    case .translated(let root?, _): return root
-    case .translated(nil, _): throw TargetError("\(requester) has no first stage.")
-    case .bypassed(let why), .refused(let why):
-      throw TargetError("\(requester) is not translated: \(why). `iommu devices` lists who is.")
-    }
-  }
-
   // MARK: The investigation file
 
-  /// Opens or resumes the investigation at `path`.
-  public func open(_ path: String) throws(InvestigationError) {
+  /// Opens or resumes the investigation at `path` for a session of `side`.
+  public func open(_ path: String, side: SessionSide = .kernel) throws(InvestigationError) {
     // Opening a file twice in one process and closing one of the two drops SQLite's locks on it (fcntl locks belong to the
     // process), under which another process could then cut the log.
     if let store, store.isSameFile(as: path) { return }
-    let opened = try InvestigationStore(path: path, side: "kernel")
+    let opened = try InvestigationStore(path: path, side: side.rawValue)
     store = opened
   }
 

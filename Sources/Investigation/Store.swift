@@ -248,7 +248,7 @@ public final class InvestigationStore {
     }
   }
 
-  private static func call(_ row: Row, callers: [String]) throws -> RecordedCall {
+  static func call(_ row: Row, callers: [String]) throws -> RecordedCall {
     var root: TableRoot?
     if let name: String = try row.optional("mode"), let address: Int64 = try row.optional("root") {
       guard let mode = PagingMode(rawValue: name) else { throw Damage(what: "a call has the paging mode '\(name)'") }
@@ -303,37 +303,41 @@ public final class InvestigationStore {
     try read { db in
       var found: [EventID: Verification] = [:]
       for row in try Row.fetchAll(db, sql: "SELECT * FROM verification ORDER BY event") {
-        let leaves: Int = try row.value("leaves")
-        let agreeing: Int = try row.value("agreeing")
-        guard 0 <= agreeing, agreeing <= leaves else {
-          throw Damage(what: "a verification counts \(agreeing) of \(leaves) leaves")
-        }
-        let name: String = try row.value("verdict")
-        let level: Int? = try row.optional("level")
-        let target: Int64? = try row.optional("found")
-        guard
-          let verdict = verdict(name, level: level, found: target.map(unsigned), detail: try row.value("detail"))
-        else { throw Damage(what: "a verification has the verdict '\(name)' without its particulars") }
-        let iova: Int64? = try row.optional("iova")
-        let text: String = try row.value("shifts")
-        let shifts = try text.split(separator: ",").map { word in
-          guard let bits = UInt64(word, radix: 16) else {
-            throw Damage(what: "a verification has the shifts '\(text)'")
-          }
-          return ShiftSet(rawValue: bits)
-        }
-        let samples = try (row.value("samples") as String).split(separator: ",").map { word in
-          guard let sample = Verification.Sample(stored: word) else {
-            throw Damage(what: "a verification has the sample '\(word)'")
-          }
-          return sample
-        }
-        found[EventID(rawValue: try row.value("call"))] = Verification(
-          leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts,
-          samples: samples)
+        found[EventID(rawValue: try row.value("call"))] = try Self.verification(row)
       }
       return found
     }
+  }
+
+  static func verification(_ row: Row) throws -> Verification {
+    let leaves: Int = try row.value("leaves")
+    let agreeing: Int = try row.value("agreeing")
+    guard 0 <= agreeing, agreeing <= leaves else {
+      throw Damage(what: "a verification counts \(agreeing) of \(leaves) leaves")
+    }
+    let name: String = try row.value("verdict")
+    let level: Int? = try row.optional("level")
+    let target: Int64? = try row.optional("found")
+    guard
+      let verdict = verdict(name, level: level, found: target.map(unsigned), detail: try row.value("detail"))
+    else { throw Damage(what: "a verification has the verdict '\(name)' without its particulars") }
+    let iova: Int64? = try row.optional("iova")
+    let text: String = try row.value("shifts")
+    let shifts = try text.split(separator: ",").map { word in
+      guard let bits = UInt64(word, radix: 16) else {
+        throw Damage(what: "a verification has the shifts '\(text)'")
+      }
+      return ShiftSet(rawValue: bits)
+    }
+    let samples = try (row.value("samples") as String).split(separator: ",").map { word in
+      guard let sample = Verification.Sample(stored: word) else {
+        throw Damage(what: "a verification has the sample '\(word)'")
+      }
+      return sample
+    }
+    return Verification(
+      leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts,
+      samples: samples)
   }
 
   // MARK: Facts, registers, notes

@@ -180,8 +180,11 @@ public enum Terminal {
   public static func opened(_ store: InvestigationStore) throws(InvestigationError) -> String {
     let counts = try store.counts()
     let calls = (counts["map"] ?? 0, counts["unmap"] ?? 0)
-    if calls == (0, 0) && counts["note"] == nil { return "Investigation \(store.path): new." }
-    return "Investigation \(store.path): \(counted(calls.0, "map")), \(counted(calls.1, "unmap")), "
+    let translations = counts["translation"].map { "\(counted($0, "translation")), " } ?? ""
+    if calls == (0, 0) && translations.isEmpty && counts["note"] == nil {
+      return "Investigation \(store.path): new."
+    }
+    return "Investigation \(store.path): \(counted(calls.0, "map")), \(counted(calls.1, "unmap")), \(translations)"
       + "\(counted(counts["note"] ?? 0, "note"))."
   }
 
@@ -189,6 +192,7 @@ public enum Terminal {
   public static func status(_ investigator: Investigator) -> String {
     func told(_ body: () throws -> String) -> String { do { return try body() } catch { return "\(error)" } }
     var rows: [[String]] = []
+    if (try? investigator.profile()) != nil { rows.append(["side", "the kernel's"]) }
     rows.append([
       "driver",
       told {

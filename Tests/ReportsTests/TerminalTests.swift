@@ -258,6 +258,7 @@ import Testing
     #expect(
       Terminal.status(wrong.scenario.investigator)
         == """
+        side    the kernel's
         driver  xuantie-iommu, map_pages (6.x signature): xt_iommu_map has a parameter `pgsize`
         kernel  Linux version 6.1.0 (build@host) (gcc 12.2.0) #1 SMP
         paging  Sv57, satp 0xa000000000081234: PGDIR_SHIFT 48, P4D_SHIFT 39
