@@ -423,6 +423,13 @@ import Testing
     #expect(
       weak.diagnosis == """
         1. WRITE is lost on the way into the leaf   (1 of 1 wrong call)
+           for      2 of 2 leaves with other flags would come of it.
+           for      Map #1 at 0x1000: the leaf should be 0x40000007 and is 0x40000003.
+           look at  see how iommu_prot becomes R and W.
+        2. every page is mapped for reading only, whatever is asked for   (1 of 1 wrong call)
+           for      2 of 2 leaves with other flags would come of it.
+           for      Map #1 at 0x1000: the leaf should be 0x40000007 and is 0x40000003.
+           look at  see how iommu_prot becomes R and W.
         """)
     let nothing = Recording(SimulatedDriver())
     #expect(Terminal.check(nothing.check(), limit: 20) == "Nothing to check: no recorded call covers it.")
