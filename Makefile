@@ -52,7 +52,7 @@ test-gdbs: build guest
 	  $(SWIFT) test --skip-build --filter 'CoreModuleTests|GDBMatrixTests'
 
 bench:
-	@cd Benchmarks && $(SWIFT) run -c release benchmarks
+	@cd Benchmarks && $(SWIFT) build -c release && taskset -c 0 .build/release/benchmarks
 
 lint:
 	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources

@@ -53,18 +53,28 @@ public struct Diagnosis: Sendable {
 
   /// Explains `calls`, each with what was found right after it, and `check`, the state now.
   public init(
-    _ calls: [(call: RecordedCall, verification: Verification)], history: [RecordedCall], profile: any DriverProfile,
-    check: CrossCheck?, context: Context
+    _ calls: some Sequence<(call: RecordedCall, verification: Verification)>, history: [RecordedCall],
+    profile: any DriverProfile, check: CrossCheck?, context: Context
   ) {
-    let maps = calls.filter { $0.call.call.isMap && !$0.verification.shifts.isEmpty && $0.verification.leaves > 0 }
-    self.calls = maps.count
-    disagreeing = maps.count { !$0.verification.agrees }
-    staleUnmaps = calls.count { !$0.call.call.isMap && !$0.verification.agrees }
+    var (judged, disagreeing, staleUnmaps) = (0, 0, 0)
+    for (call, verification) in calls {
+      if !call.call.isMap {
+        if !verification.agrees { staleUnmaps += 1 }
+      } else if Self.isJudged(verification) {
+        judged += 1
+        if !verification.agrees { disagreeing += 1 }
+      }
+    }
+    self.calls = judged
+    self.disagreeing = disagreeing
+    self.staleUnmaps = staleUnmaps
     var found: [Hypothesis] = []
     if disagreeing > 0 {
+      let maps = calls.filter { $0.call.call.isMap && Self.isJudged($0.verification) }
       let modes = Set(maps.compactMap { $0.call.root?.mode }).sorted { $0.code < $1.code }
       for mode in modes {
-        let group = maps.filter { $0.call.root?.mode == mode }
+        let isOnly = maps.allSatisfy { $0.call.root?.mode == mode }
+        let group = isOnly ? maps : maps.filter { $0.call.root?.mode == mode }
         guard group.contains(where: { !$0.verification.agrees }) else { continue }
         for level in stride(from: mode.levels - 1, through: 0, by: -1) {
           if let hypothesis = Self.wrongShift(
@@ -80,6 +90,11 @@ public struct Diagnosis: Sendable {
     }
   }
 
+  /// Whether there is something to explain.
+  private static func isJudged(_ verification: Verification) -> Bool {
+    !verification.shifts.isEmpty && verification.leaves > 0
+  }
+
   /// The hypothesis that the index at `level` uses another shift; nil when no other shift explains more calls than the
   /// right one.
   private static func wrongShift(
@@ -89,7 +104,11 @@ public struct Diagnosis: Sendable {
     let expected = mode.shift(atLevel: level)
     var counts = [Int](repeating: 0, count: 64)
     for (_, verification) in calls where verification.shifts.indices.contains(level) {
-      for shift in verification.shifts[level].shifts { counts[shift] += 1 }
+      var bits = verification.shifts[level].rawValue
+      while bits != 0 {
+        counts[bits.trailingZeroBitCount] += 1
+        bits &= bits - 1
+      }
     }
     let best = counts.max() ?? 0
     guard best > counts[expected] else { return nil }

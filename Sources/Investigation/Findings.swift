@@ -25,13 +25,15 @@ public struct Findings {
   /// Remarks.
   public let notes: [String]
 
-  /// Works out what follows from `store`; `running` is a call that has not returned yet.
+  /// Works out what follows from `store`; `running` is a call that has not returned yet, and `calls` are those of the store
+  /// if they are at hand.
   public init(
     store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
-    running: RecordedCall? = nil
+    running: RecordedCall? = nil, calls known: [RecordedCall]? = nil
   ) throws(InvestigationError) {
-    let calls = try store.calls()
-    let finished = calls.filter { running == nil || $0.id != running?.id }
+    let calls = if let known { known } else { try store.calls() }
+    var finished = calls
+    if let running { finished.removeAll { $0.id == running.id } }
     self.calls = calls
     self.finished = finished
     self.running = running
@@ -43,8 +45,10 @@ public struct Findings {
     self.registers = registers
     let replay = Replay(finished, profile: profile)
     check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
-    var verified: [(call: RecordedCall, verification: Verification)] = []
-    for call in finished { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
+    let verifications = verifications
+    let verified = finished.lazy.compactMap { call in
+      call.id.flatMap { verifications[$0] }.map { (call: call, verification: $0) }
+    }
     diagnosis = Diagnosis(
       verified, history: finished, profile: profile, check: check,
       context: Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source]))

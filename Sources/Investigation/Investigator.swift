@@ -333,6 +333,6 @@ public final class Investigator {
       contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory)
     try store.append(snapshot: pages, reason: reason)
     return try Findings(
-      store: store, profile: profile, memory: memory, registers: registers, running: pending)
+      store: store, profile: profile, memory: memory, registers: registers, running: pending, calls: calls)
   }
 }
