@@ -249,6 +249,12 @@ public protocol DeviceModel: Sendable {
   func translate(
     _ iova: IOVA, access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
   ) -> DeviceTranslation
+
+  /// What the device does with many accesses of one kind of one requester. A model that implements it looks the requester
+  /// up once and tells pages together; without it every page is translated by itself.
+  func translator(
+    access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
+  ) -> any DeviceTranslator
 }
 
 extension DeviceModel {

@@ -186,10 +186,10 @@ public struct Diagnosis: Sendable {
 
   /// Explains `calls`, each with what was found right after it, and `check`, the state now.
   public init(
-    _ calls: [(call: RecordedCall, verification: Verification)], history: [RecordedCall], profile: any DriverProfile,
-    check: CrossCheck?, context: Context
+    _ calls: some Sequence<(call: RecordedCall, verification: Verification)>, history: [RecordedCall],
+    profile: any DriverProfile, check: CrossCheck?, context: Context
   ) {
-    let symptoms = Symptoms(calls, history: history, profile: profile, check: check, context: context)
+    let symptoms = Symptoms(Array(calls), history: history, profile: profile, check: check, context: context)
     self.calls = symptoms.maps.count
     disagreeing = symptoms.wrongMaps.count
     staleUnmaps = symptoms.wrongUnmaps.count

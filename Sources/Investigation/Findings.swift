@@ -30,14 +30,16 @@ public struct Findings {
   /// Log lines that say something about the devices.
   public let log: [LogLine]
 
-  /// Works out what follows from `store`; `running` are the calls that have not returned yet.
+  /// Works out what follows from `store`; `running` are the calls that have not returned yet, and `calls` are those of the
+  /// store if they are at hand.
   public init(
     store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
-    running: [RecordedCall] = []
+    running: [RecordedCall] = [], calls known: [RecordedCall]? = nil
   ) throws(InvestigationError) {
-    let calls = try store.calls()
+    let calls = if let known { known } else { try store.calls() }
+    var finished = calls
     let unfinished = Set(running.compactMap(\.id))
-    let finished = calls.filter { $0.id.map { !unfinished.contains($0) } ?? true }
+    if !unfinished.isEmpty { finished.removeAll { $0.id.map(unfinished.contains) ?? false } }
     self.calls = calls
     self.finished = finished
     self.running = running
@@ -49,8 +51,10 @@ public struct Findings {
     self.registers = registers
     let replay = Replay(finished, profile: profile)
     check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
-    var verified: [(call: RecordedCall, verification: Verification)] = []
-    for call in finished { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
+    let verifications = verifications
+    let verified = finished.lazy.compactMap { call in
+      call.id.flatMap { verifications[$0] }.map { (call: call, verification: $0) }
+    }
     state = try store.kernelState()
     log = try store.logLines()
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])

@@ -410,6 +410,7 @@ public final class Investigator {
     try store.append(snapshot: pages, reason: reason)
     if let state = try? kernelState(), !state.devices.isEmpty { try store.append(state) }
     return try Findings(
-      store: store, profile: profile, memory: memory, registers: registers, running: pending.map(\.recorded))
+      store: store, profile: profile, memory: memory, registers: registers, running: pending.map(\.recorded),
+      calls: calls)
   }
 }

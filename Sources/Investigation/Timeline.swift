@@ -232,12 +232,12 @@ extension InvestigationStore {
   /// The driver's last recorded call about `iova` on behalf of `requester`, among the last 100,000; nil when there is none.
   func lastCall(covering iova: IOVA, of requester: RequesterID) throws(InvestigationError) -> RecordedCall? {
     try read { db in
-      let rows = try Row.fetchCursor(db, sql: "SELECT * FROM call ORDER BY event DESC LIMIT 100000")
-      while let row = try rows.next() {
-        let call = try Self.call(row, callers: [])
-        if call.call.covers(iova) && (call.requester == nil || call.requester == requester) { return call }
+      var found: RecordedCall?
+      try Self.eachCall(db, "ORDER BY event DESC LIMIT 100000") { call in
+        if call.call.covers(iova) && (call.requester == nil || call.requester == requester) { found = call }
+        return found == nil
       }
-      return nil
+      return found
     }
   }
 
@@ -268,16 +268,26 @@ extension InvestigationStore {
       {
         callers[try row.value("call"), default: []].append(try row.value("function"))
       }
-      for row in try rows("call") {
-        let id: Int64 = try row.value("event")
-        contents[id] = .one(.call(try Self.call(row, callers: callers[id] ?? [])))
+      let within = "WHERE event BETWEEN ? AND ?"
+      try Self.eachCall(db, within, arguments: [first, last]) { found in
+        guard let id = found.id?.rawValue else { return true }
+        var call = found
+        call.callers = callers[id] ?? []
+        contents[id] = .one(.call(call))
+        return true
       }
-      for row in try rows("verification") where try row.value("verdict") as String != Verdict.agrees.name {
-        let number: Int64 = try row.value("call")
-        guard let call = try Row.fetchOne(db, sql: "SELECT * FROM call WHERE event = ?", arguments: [number]) else {
-          throw Damage(what: "a verification is about a call that is not there")
+      var wrong: [(event: EventID, call: EventID, verification: Verification)] = []
+      try Self.eachVerification(db, within, arguments: [first, last]) { event, call, verification in
+        if !verification.agrees { wrong.append((event, call, verification)) }
+      }
+      for (event, number, verification) in wrong {
+        var about: RecordedCall?
+        try Self.eachCall(db, "WHERE event = ?", arguments: [number.rawValue]) { call in
+          about = call
+          return false
         }
-        contents[try row.value("event")] = .one(.wrong(try Self.call(call, callers: []), try Self.verification(row)))
+        guard let about else { throw Damage(what: "a verification is about a call that is not there") }
+        contents[event.rawValue] = .one(.wrong(about, verification))
       }
       for row in try rows("translation") { contents[try row.value("event")] = .translation(try Self.translation(row)) }
       for (event, values) in try Self.registers(first, through: last, db) { contents[event] = .registers(values) }

@@ -255,7 +255,7 @@ public enum Terminal {
 
   /// What a comparison could not take in.
   static func leftOut(_ check: CrossCheck) -> String {
-    "Left out: \(counted(check.leftOut, "map call")) with which more than 16 GiB would be mapped at a time."
+    "Left out: \(counted(check.leftOut, "map call")) for more than a table can translate."
   }
 
   private static func ranges(_ check: CrossCheck, limit: Int) -> String {

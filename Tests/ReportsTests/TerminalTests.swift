@@ -448,7 +448,7 @@ import Testing
     #expect(
       Terminal.check(recording.check(), limit: 20) == """
         Nothing to check: no recorded call covers it.
-        Left out: 1 map call with which more than 16 GiB would be mapped at a time.
+        Left out: 1 map call for more than a table can translate.
         """)
   }
 

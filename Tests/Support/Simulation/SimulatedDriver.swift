@@ -119,12 +119,12 @@ package final class SimulatedDriver {
 
   private func index(_ iova: UInt64, _ level: Int) -> UInt64 { iova >> UInt64(shifts[level]) & 0x1ff }
 
-  /// Where the leaf of `iova` lies; makes tables when asked to.
+  /// Where the leaf of `iova` lies; makes tables when asked to, also in the place of a large leaf.
   private func entry(_ iova: UInt64, root: UInt64, level: Int = 0, making: Bool) -> UInt64? {
     var table = root
     for step in stride(from: mode.levels - 1, to: level, by: -1) {
       let slot = table + index(iova, step) * 8
-      if memory[slot] & 1 == 0 {
+      if memory[slot] & 0xf != 1 {
         guard making else { return nil }
         memory[slot] = (allocate() >> 12) << 10 | 1
       }
