@@ -235,6 +235,8 @@ struct MixedLeavesDriver: DriverProfile {
   var functions: [DriverFunction] { plain.functions }
   var device: any DeviceModel { plain.device }
   func indexName(atLevel level: Int) -> String { plain.indexName(atLevel: level) }
+  func mismatch(operation: String) -> String? { nil }
+  var requesterLimit: Int? { nil }
   func layout(in target: any Target) throws(TargetError) -> any DriverLayout { try plain.layout(in: target) }
   func call(_ function: DriverFunction, arguments: [UInt64]) throws(TargetError) -> DriverCall {
     try plain.call(function, arguments: arguments)
