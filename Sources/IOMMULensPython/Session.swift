@@ -424,6 +424,7 @@ private var kernelMethods: [CFunction] {
     {
       session($0, $1, $2, "devices()", "Who is behind the IOMMU, as the kernel and the device's tables see it.") {
         session, _ in
+        if session.side == .qemu { return .string(Terminal.devices(try session.view.contexts(), state: KernelState())) }
         let state = (try? session.investigator.kernelState()) ?? KernelState()
         return .string(Terminal.devices(try session.investigator.contexts(for: state), state: state))
       }
@@ -452,12 +453,12 @@ private var kernelMethods: [CFunction] {
     // MARK: Conclusions
     {
       session(
-        $0, $1, $2, "check(first=None, last=None, limit=20)",
-        "Compares recorded calls, tables and device: at most `limit` ranges, worst first."
+        $0, $1, $2, "check(first=None, last=None, limit=None)",
+        "Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."
       ) { session, arguments in
         let findings = try session.findings(reason: "check")
         let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
-        let text = Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0))
+        let text = Terminal.check(check, limit: try arguments.optionalInt("limit").map { max($0, 0) })
         return .string(text + (Terminal.running(findings).map { "\n" + $0 } ?? ""))
       }
     },

@@ -247,8 +247,9 @@ public enum Terminal {
 
   // MARK: Conclusions
 
-  /// The verdicts, worst first, at most `limit` of them, then how many pages disagree in which way.
-  public static func check(_ check: CrossCheck, limit: Int) -> String {
+  /// The verdicts, worst first, then how many pages disagree in which way: at most `limit` of them, neighbours of which the
+  /// same is to be said as one, or every range by itself without a limit.
+  public static func check(_ check: CrossCheck, limit: Int?) -> String {
     let text = ranges(check, limit: limit)
     return check.leftOut == 0 ? text : "\(text)\n\(leftOut(check))"
   }
@@ -258,23 +259,59 @@ public enum Terminal {
     "Left out: \(counted(check.leftOut, "map call")) for more than a table can translate."
   }
 
-  private static func ranges(_ check: CrossCheck, limit: Int) -> String {
+  private static func ranges(_ check: CrossCheck, limit: Int?) -> String {
     let bad = check.disagreements
     if check.pages == 0 { return "Nothing to check: no recorded call covers it." }
     if bad.isEmpty {
       return "All \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, \(check.unmappedPages) unmapped."
     }
-    var lines = aligned(
-      bad.prefix(limit).map { line in
-        [
-          range(line.iova, line.length), line.expected.map { "-> \($0)" } ?? "unmapped",
-          "\(line.call.call.isMap ? "map" : "unmap") #\(line.call.number)", verdicts(line),
-        ]
-      }, indent: "")
-    if bad.count > limit { lines.append("… \(bad.count - limit) more ranges: `iommu check -all`.") }
+    let rows = limit == nil ? bad.map { [$0] } : folded(bad)
+    var lines = aligned(rows.prefix(limit ?? .max).map(row), indent: "")
+    let hidden = rows.dropFirst(limit ?? .max).reduce(0) { $0 + $1.count }
+    if hidden > 0 {
+      lines.append("… \(counted(hidden, "more range")): `iommu check -all`.")
+    } else if rows.count < bad.count {
+      lines.append("Neighbours are together: `iommu check -all` lists each of \(counted(bad.count, "range")).")
+    }
     let kinds = check.summary.map { "\($0.pages) \($0.verdict)" }.joined(separator: ", ")
     lines.append("\(check.disagreeingPages) of \(counted(check.pages, "page")) disagree: \(kinds).")
     return lines.joined(separator: "\n")
+  }
+
+  /// Neighbours of which the same is to be said, whatever they lead to, together.
+  private static func folded(_ lines: [CrossCheck.Line]) -> [[CrossCheck.Line]] {
+    lines.reduce(into: []) { rows, line in
+      if let last = rows.last?.last, last.iova + last.length == line.iova, gist(last) == gist(line),
+        last.call.root == line.call.root, (last.expected == nil) == (line.expected == nil)
+      {
+        rows[rows.count - 1].append(line)
+      } else {
+        rows.append([line])
+      }
+    }
+  }
+
+  private static func row(_ lines: [CrossCheck.Line]) -> [String] {
+    guard let first = lines.first, let last = lines.last else { return [] }
+    let length = lines.reduce(UInt64(0)) { $0 &+ $1.length }
+    let numbers = lines.map(\.call.number)
+    let calls = [numbers.min() ?? 0, numbers.max() ?? 0]
+    let kind = first.call.call.kind.rawValue
+    let place = first.expected.map { "-> \($0)" } ?? "unmapped"
+    return [
+      range(first.iova, length),
+      lines.count == 1 ? place : "\(first.expected == nil ? "unmapped, " : "")\(length / 4096) pages",
+      calls[0] == calls[1] ? "\(kind) #\(last.call.number)" : "\(kind) #\(calls[0]) to #\(calls[1])",
+      lines.count == 1 ? verdicts(first) : gist(first),
+    ]
+  }
+
+  private static func gist(_ line: CrossCheck.Line) -> String {
+    let device = line.device.gist == line.device.description ? line.deviceDescription : line.device.gist
+    if line.tables.gist == line.device.gist || line.tables == .agrees && line.device == .agrees { return device }
+    if line.device == .agrees { return line.tables.gist }
+    if line.tables == .agrees { return "device: \(device)" }
+    return "\(line.tables.gist); device: \(device)"
   }
 
   private static func verdicts(_ line: CrossCheck.Line) -> String {

@@ -78,7 +78,7 @@ struct Check: ParsableCommand {
   @OptionGroup var file: InvestigationFile
   @Flag(help: "All ranges, not only the worst twenty.") var all = false
 
-  func run() throws { print(Terminal.check(try file.findings().check, limit: all ? .max : 20)) }
+  func run() throws { print(Terminal.check(try file.findings().check, limit: all ? nil : 20)) }
 }
 
 /// `iommulens diagnose`.

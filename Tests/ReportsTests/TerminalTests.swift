@@ -210,6 +210,15 @@ import Testing
     #expect(
       Terminal.check(wrong.findings.check, limit: 20)
         == """
+        0x10000000-0x10003fff  -> 0x120000000  map #5        overwritten by map #6: leads to 0x130000000; device: refuses, cause 16 (S1_PTE_INVALID)
+        0x50000000-0x50003fff  -> 0x130000000  map #6        missing at level 2, cause 16 (S1_PTE_INVALID)
+        0xffffc000-0xffffffff  4 pages         map #1 to #3  missing at level 2, cause 16 (S1_PTE_INVALID)
+        Neighbours are together: `iommu check -all` lists each of 5 ranges.
+        12 of 13 pages disagree: 4 overwritten, 8 missing.
+        """)
+    #expect(
+      Terminal.check(wrong.findings.check, limit: nil)
+        == """
         0x10000000-0x10003fff  -> 0x120000000  map #5  overwritten by map #6: leads to 0x130000000; device: refuses, cause 16 (S1_PTE_INVALID)
         0x50000000-0x50003fff  -> 0x130000000  map #6  missing at level 2, cause 16 (S1_PTE_INVALID)
         0xffffc000-0xffffdfff  -> 0x106180000  map #3  missing at level 2, cause 16 (S1_PTE_INVALID)

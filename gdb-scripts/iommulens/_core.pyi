@@ -297,9 +297,12 @@ class Session:
         """The device's registers, decoded."""
 
     def check(
-        self, first: SupportsIndex | None = None, last: SupportsIndex | None = None, limit: SupportsIndex = 20
+        self,
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        limit: SupportsIndex | None = None,
     ) -> str:
-        """Compares recorded calls, tables and device: at most `limit` ranges, worst first."""
+        """Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."""
 
     def diagnose(self) -> str:
         """The hypotheses that explain what disagrees, best first."""

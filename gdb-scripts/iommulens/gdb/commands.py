@@ -385,8 +385,8 @@ class Check(Command):
 
     Usage: iommu check [IOVA[-B]] [-all]
 
-    One line per range and verdict. Without -all only the worst twenty, and how many pages
-    disagree in which way."""
+    The worst twenty lines, neighbours of which the same is to be said as one, and how many pages
+    disagree in which way. With -all one line per range."""
 
     name = "iommu check"
 
@@ -395,7 +395,7 @@ class Check(Command):
         settle()
         record_facts()
         first, last = iova_range(parsed.words[0]) if parsed.words else (None, None)
-        write(session().check(first, last, limit=1 << 31 if parsed.all else 20))
+        write(session().check(first, last, limit=None if parsed.all else 20))
         if Debugger().connection() is not None and not on_qemu() and not session().is_watching():
             write("Recording is off: calls made since it ended are not known to this check.")
 

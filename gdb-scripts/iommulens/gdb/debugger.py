@@ -138,15 +138,26 @@ class Debugger:
 def _has_call(function, stack, limit=32):
     frame = gdb.newest_frame()
     for _ in range(limit):
-        if frame is None:
-            return False
         caller = frame.older()
         if frame.name() == function:
             # A function's canonical frame address is the stack pointer at its entry, and its caller's afterwards.
             if stack is None or caller is None or register(caller, "sp") == stack:
                 return True
+        if caller is None:
+            return stack is not None and _interrupts_above(frame, stack)
         frame = caller
     return False
+
+
+def _interrupts_above(frame, stack):
+    """Whether `frame` is an exception's entry, past which GDB cannot unwind, taken with more of the same stack in use."""
+    if frame.name() not in ("handle_exception", "ret_from_exception"):
+        return False
+    try:
+        saved = int(gdb.parse_and_eval("((struct pt_regs *)%d)->sp" % register(frame, "sp")))
+    except gdb.error:
+        return False
+    return 0 <= stack - (saved & 0xFFFFFFFFFFFFFFFF) < 1 << 14
 
 
 def _frame_of(function):
