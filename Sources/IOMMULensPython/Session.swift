@@ -461,7 +461,7 @@ var sessionMethods: [CFunction] {
         let extractions = try arguments.stringList("paths").map { path in
           reader.read(try EvidenceFile.bytes(at: path), name: path)
         }
-        let result = try EvidenceImport(extractions, into: store)
+        let result = try EvidenceImport(extractions, into: store, profiles: profiles)
         return .string(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
       }
     },

@@ -36,7 +36,7 @@ struct Import: ParsableCommand {
     let reader = EvidenceReader(profiles: profiles)
     let extractions = try files.map { reader.read(try EvidenceFile.bytes(at: $0), name: $0) }
     let store = try InvestigationStore(path: investigation, side: "command line")
-    let result = try EvidenceImport(extractions, into: store)
+    let result = try EvidenceImport(extractions, into: store, profiles: profiles)
     print(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
   }
 }
