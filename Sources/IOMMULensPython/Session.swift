@@ -440,14 +440,13 @@ var sessionMethods: [CFunction] {
         "Compares recorded calls, tables and device: at most `limit` ranges, worst first."
       ) { session, arguments in
         let findings = try session.findings(reason: "check")
-        let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
-        let text = Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0))
-        return .string(text + (Terminal.running(findings).map { "\n" + $0 } ?? ""))
+        let limit = max(try arguments.optionalInt("limit") ?? 20, 0)
+        return .string(Terminal.check(of: findings, in: try arguments.iovas(), limit: limit))
       }
     },
     {
       session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
-        .string(Terminal.diagnosis(try session.findings(reason: "diagnose").diagnosis))
+        .string(Terminal.diagnosis(of: try session.findings(reason: "diagnose")))
       }
     },
     {
