@@ -24,7 +24,10 @@ struct KernelStateReader: LineReader {
           index += 1
         }
         end = index + 1
-      } else if text[index].hasPrefix("#") || Self.resumes(text[index]) {
+      } else if text[index].hasPrefix("#")
+        || text[index].hasPrefix("(gdb) ") && !text[index].contains(word: first.owner)
+      {
+        // Other evidence, or the program runs on.
         break
       }
       index += 1
@@ -40,10 +43,6 @@ struct KernelStateReader: LineReader {
     state.unknown = ["Only \(device.name) and its group were printed: there may be others."]
     return Reading(
       end: end, [Finding(lines: text.numbers(start..<end), evidence: .state(state))], noise: .transcript)
-  }
-
-  private static func resumes(_ line: ArraySlice<UInt8>) -> Bool {
-    ["(gdb) c", "(gdb) fin", "(gdb) n", "(gdb) s", "Continuing."].contains { line.hasPrefix($0) }
   }
 
   private static let members = ["->kobj.name", "->iommu_group", "->dma_ops", "->iommu->priv"]
