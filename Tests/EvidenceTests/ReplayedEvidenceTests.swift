@@ -253,6 +253,21 @@ import XuanTie
     #expect(MarkdownReport(findings).text().contains("VFIO refuses to bind"))
   }
 
+  @Test func theReportTellsWhatTheDeviceWasSeenDoing() throws {
+    let report = MarkdownReport(try findings(Self.folder("pgdir-shift"))).text()
+    #expect(
+      report.contains(
+        """
+        ## What the device was seen to translate
+
+        ```
+        0xfffff000  1 translation    map #1 -> 0x80bd1000  refused though mapped                3 times
+        """))
+    #expect(
+      report.contains("26 runs of translations: 24 refused though mapped; 2 answer not seen.\n```\n\n- The tables are"))
+    #expect(report.contains("- Calls 120 to 237 are not recorded: "))
+  }
+
   @Test func anEmptyFileIsSaidToBeEmpty() throws {
     let store = try store("empty")
     #expect(throws: InvestigationError("\(store.path) is empty: nothing was recorded in it.")) {
