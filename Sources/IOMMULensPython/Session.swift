@@ -457,14 +457,13 @@ private var kernelMethods: [CFunction] {
         "Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."
       ) { session, arguments in
         let findings = try session.findings(reason: "check")
-        let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
-        let text = Terminal.check(check, limit: try arguments.optionalInt("limit").map { max($0, 0) })
-        return .string(text + (Terminal.running(findings).map { "\n" + $0 } ?? ""))
+        let limit = try arguments.optionalInt("limit").map { max($0, 0) }
+        return .string(Terminal.check(of: findings, in: try arguments.iovas(), limit: limit))
       }
     },
     {
       session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
-        .string(Terminal.diagnosis(try session.findings(reason: "diagnose").diagnosis))
+        .string(Terminal.diagnosis(of: try session.findings(reason: "diagnose")))
       }
     },
     {
@@ -478,7 +477,7 @@ private var kernelMethods: [CFunction] {
         let extractions = try arguments.stringList("paths").map { path in
           reader.read(try EvidenceFile.bytes(at: path), name: path)
         }
-        let result = try EvidenceImport(extractions, into: store)
+        let result = try EvidenceImport(extractions, into: store, profiles: profiles)
         return .string(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
       }
     },

@@ -229,6 +229,10 @@ public protocol DeviceModel: Sendable {
   /// known.
   var translateFunction: String? { get }
 
+  /// How many bytes one translation that works covers, where that is always the same: QEMU asks for the next byte beyond it.
+  /// Nil when it differs or is not known.
+  var translationSpan: UInt64? { get }
+
   /// Members of the implementation's state that tell a register's value, as ``registers(state:)`` takes them.
   var stateMembers: Set<String> { get }
 
@@ -262,6 +266,8 @@ extension DeviceModel {
   public var usualRegisterBlock: GPA? { nil }
   /// Not known.
   public var translateFunction: String? { nil }
+  /// Not known.
+  public var translationSpan: UInt64? { nil }
   /// None known.
   public var stateMembers: Set<String> { [] }
   /// None.

@@ -4,9 +4,6 @@ public import PageTables
 /// The counterpart of ``DriverProfile`` on the other side of the bus; the rest of the project sees this protocol and never
 /// a tenant's name.
 public protocol DeviceImplementation: Sendable {
-  /// What an investigation file calls it: `xuantie/xmmuv1`.
-  var identifier: String { get }
-
   /// What it does, as a model.
   var model: any DeviceModel { get }
 

@@ -160,7 +160,7 @@ public final class DeviceInvestigator {
   /// Stores what is known of QEMU at a stop.
   public func recordFacts() throws(InvestigationError) {
     guard let store, let implementation = implementation() else { return }
-    try store.setFact(Fact.device, implementation.identifier)
+    try store.setFact(Fact.device, implementation.model.name)
   }
 
   /// Stores the run that is still growing, so that everybody sees it.

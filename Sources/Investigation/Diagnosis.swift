@@ -56,6 +56,12 @@ public struct Diagnosis: Sendable {
     case noCacheCoherency
     /// VFIO refuses because interrupts are not remapped.
     case unsafeInterrupts
+    /// The device was seen to translate to another address than the call that maps it.
+    case translatedElsewhere
+    /// The device was seen to pass addresses untranslated.
+    case passesUntranslated
+    /// The device was seen to refuse what calls map.
+    case refusedThoughMapped
     /// Nobody hears of faults: no interrupt handler, or a register read at the wrong place.
     case silentFaults
   }
@@ -177,6 +183,15 @@ public struct Diagnosis: Sendable {
     /// What logs say.
     public var log: [LogLine] = []
 
+    /// What the device was seen to translate; nil when nothing was.
+    public var translations: TranslationCheck?
+    /// A fault that was seen to outlive the repair of its entry.
+    public var outlivedRepair: OutlivedRepair?
+    /// How many calls were verified against captures made later, and against which; nil when none was.
+    public var laterVerification: String?
+    /// Facts about the driver's source.
+    var sourceIndices = SourceIndices([:], profile: UnknownDriver(device: UnknownDevice()))
+
     /// A context.
     public init(kernel: KernelPaging? = nil, source: String? = nil) {
       self.kernel = kernel
@@ -201,6 +216,10 @@ public struct Diagnosis: Sendable {
     found += symptoms.wrongUnmapping(unless: found)
     found += symptoms.deviceCauses(after: found)
     found += symptoms.bringUpCauses()
+    found += symptoms.indirectCauses(after: found)
+    found += symptoms.outlivedRepair(after: found)
+    found += symptoms.translationCauses(after: found)
+    found = symptoms.corroborated(found)
     hypotheses = found.sorted { left, right in
       let (first, second) = (Self.rank(left), Self.rank(right))
       return first.lexicographicallyPrecedes(second)

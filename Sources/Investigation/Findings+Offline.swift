@@ -10,13 +10,17 @@ extension Findings {
       memory: try SnapshotMemory(pages: try store.snapshot()), registers: try store.registers())
   }
 
-  /// The driver's profile that an investigation names; an error when it names none, or one not known here.
+  /// The driver that the file names; where it names none, what it holds may still be logs, or a device's side.
   static func profile(
     of store: InvestigationStore, tenants: [any Tenant.Type]
   ) throws(InvestigationError) -> any DriverProfile {
-    let identifier = try store.facts()[Fact.profile]
-    guard let identifier else {
-      throw InvestigationError("\(store.path) names no driver yet: no debugger on a kernel has recorded in it.")
+    let facts = try store.facts()
+    guard let identifier = facts[Fact.profile] else {
+      if try store.counts().isEmpty {
+        throw InvestigationError("\(store.path) is empty: nothing was recorded in it.")
+      }
+      let devices = tenants.flatMap { $0.profiles.map(\.device) }
+      return UnknownDriver(device: devices.first { $0.name == facts[Fact.device] } ?? UnknownDevice())
     }
     guard let profile = tenants.lazy.compactMap({ $0.profile(identifier: identifier) }).first else {
       throw InvestigationError("\(store.path) was recorded with the driver `\(identifier)`, which is not known here.")

@@ -32,7 +32,7 @@ extension Terminal {
     for tenant in tenants where device == nil {
       device =
         facts[Fact.profile].flatMap(tenant.profile(identifier:))?.device
-        ?? tenant.implementations.first { $0.identifier == facts[Fact.device] }?.model
+        ?? tenant.implementations.first { $0.model.name == facts[Fact.device] }?.model
     }
     return (device, facts[Fact.banner].flatMap(KernelVersion.init(banner:)))
   }

@@ -321,6 +321,66 @@ public enum Terminal {
     return "\(line.tables.description); device: \(line.deviceDescription)"
   }
 
+  /// What the device was seen to translate, worst first, at most `limit` runs of it; nil when nothing was seen.
+  static func translations(_ check: TranslationCheck, limit: Int) -> String? {
+    if check.lines.isEmpty { return nil }
+    // A device that gets nothing asks for the same again and again.
+    let bad = tally(
+      check.disagreements.map { line in
+        let translation = line.translation
+        let run = translation.count == 1 ? "1 translation" : "\(translation.count) in steps of \(translation.stride)"
+        let mapping =
+          line.call.flatMap { call in line.expected.map { "map #\(call.number) -> \($0)" } } ?? "no map call"
+        let verdict = line.verdict.description + (line.isByPattern ? ", by its steps" : "")
+        return ["\(translation.iova)", run, mapping, verdict]
+      })
+    var lines = aligned(
+      bad.prefix(limit).map { row, count in row + (count == 1 ? [] : ["\(count) times"]) }, indent: "")
+    if bad.count > limit { lines.append("… \(bad.count - limit) more: `iommu check -all`.") }
+    let kinds = tally(check.lines.map(\.verdict.description)).map { "\($0.count) \($0.item)" }.joined(separator: "; ")
+    lines.append("\(counted(check.lines.count, "run")) of translations: \(kinds).")
+    return lines.map(printable).joined(separator: "\n")
+  }
+
+  /// How often each of `items` occurs, in the order in which they first do.
+  private static func tally<Item: Hashable>(_ items: [Item]) -> [(item: Item, count: Int)] {
+    var positions: [Item: Int] = [:]
+    var counts: [(item: Item, count: Int)] = []
+    for item in items {
+      if let known = positions[item] {
+        counts[known].count += 1
+      } else {
+        positions[item] = counts.count
+        counts.append((item, 1))
+      }
+    }
+    return counts
+  }
+
+  /// Everything that a comparison says, of all or of what lies in `iovas`: of tables and device, of what the device was seen to
+  /// translate, and of the record.
+  public static func check(of findings: Findings, in iovas: ClosedRange<IOVA>? = nil, limit: Int?) -> String {
+    let check = iovas.map(findings.check(in:)) ?? findings.check
+    let seen = iovas.map(findings.translations.restricted(to:)) ?? findings.translations
+    let parts = [
+      self.check(check, limit: limit), translations(seen, limit: limit ?? .max), running(findings),
+      remarks(findings),
+    ]
+    return parts.compactMap { $0 }.joined(separator: "\n")
+  }
+
+  /// The hypotheses; where no call could be verified, what must be said about the record as well.
+  public static func diagnosis(of findings: Findings) -> String {
+    let text = diagnosis(findings.diagnosis)
+    guard findings.diagnosis.calls == 0, let remarks = remarks(findings) else { return text }
+    return "\(text)\n\(remarks)"
+  }
+
+  /// What must be said about the record; nil for nothing.
+  static func remarks(_ findings: Findings) -> String? {
+    findings.remarks.isEmpty ? nil : findings.remarks.map(printable).joined(separator: "\n")
+  }
+
   /// Which calls are left out because they have not returned; nil for none.
   public static func running(_ findings: Findings) -> String? {
     let names = findings.running.map { "\($0.call.kind.rawValue) #\($0.number)" }

@@ -9,9 +9,6 @@ public struct XMMUv1: DeviceImplementation {
   /// The implementation.
   public init() {}
 
-  /// `xuantie/xmmuv1`.
-  public var identifier: String { "xuantie/xmmuv1" }
-
   /// The model of it.
   public var model: any DeviceModel { XuanTieDevice() }
 

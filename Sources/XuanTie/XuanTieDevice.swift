@@ -32,6 +32,9 @@ public struct XuanTieDevice: DeviceModel {
   /// `xmmuv1_translate`.
   public var translateFunction: String? { "xmmuv1_translate" }
 
+  /// Q1.
+  public var translationSpan: UInt64? { 1 }
+
   /// Requester ids that the driver's device table has room for; the device itself decodes 16 bits.
   static let driverTableSize = 4096
 

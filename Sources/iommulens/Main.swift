@@ -36,7 +36,7 @@ struct Import: ParsableCommand {
     let reader = EvidenceReader(profiles: profiles)
     let extractions = try files.map { reader.read(try EvidenceFile.bytes(at: $0), name: $0) }
     let store = try InvestigationStore(path: investigation, side: "command line")
-    let result = try EvidenceImport(extractions, into: store)
+    let result = try EvidenceImport(extractions, into: store, profiles: profiles)
     print(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
   }
 }
@@ -78,7 +78,10 @@ struct Check: ParsableCommand {
   @OptionGroup var file: InvestigationFile
   @Flag(help: "All ranges, not only the worst twenty.") var all = false
 
-  func run() throws { print(Terminal.check(try file.findings().check, limit: all ? nil : 20)) }
+  func run() throws {
+    let findings = try file.findings()
+    print(Terminal.check(of: findings, limit: all ? nil : 20))
+  }
 }
 
 /// `iommulens diagnose`.
@@ -86,7 +89,7 @@ struct Diagnose: ParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Names the causes that explain what disagrees, best first.")
   @OptionGroup var file: InvestigationFile
 
-  func run() throws { print(Terminal.diagnosis(try file.findings().diagnosis)) }
+  func run() throws { print(Terminal.diagnosis(of: try file.findings())) }
 }
 
 /// `iommulens export`.

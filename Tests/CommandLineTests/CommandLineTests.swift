@@ -218,7 +218,7 @@ import Testing
     _ = try workspace.write("empty.iommulens", [])
     #expect(try output("show", "empty.iommulens") == "Investigation empty.iommulens: new.\n")
     let empty = try run("check", "empty.iommulens")
-    #expect(empty.errors == "Error: empty.iommulens names no driver yet: no debugger on a kernel has recorded in it.\n")
+    #expect(empty.errors == "Error: empty.iommulens is empty: nothing was recorded in it.\n")
     #expect(empty.status == 1)
   }
 

@@ -130,7 +130,7 @@ import Testing
   }
 
   @Test func asATenantsDevice() {
-    #expect(XuanTie.implementations.map(\.identifier) == ["xuantie/xmmuv1"])
+    #expect(XuanTie.implementations.map(\.model.name) == ["QEMU xmmuv1"])
     #expect(XuanTie.implementations.map(\.model.name) == ["QEMU xmmuv1"])
     let function = XMMUv1().function
     #expect(
