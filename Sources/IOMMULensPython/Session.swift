@@ -323,6 +323,17 @@ private var kernelMethods: [CFunction] {
     },
     {
       session(
+        $0, $1, $2, "recorded_args(function, thread, stack)",
+        "The call that was recorded when `function` was entered there, decoded as by args(); None when none was."
+      ) { session, arguments in
+        let place = CallPlace(thread: try arguments.int("thread"), stack: try arguments.uint64("stack"))
+        let function = try arguments.string("function")
+        guard let call = session.investigator.recordedCall(function, at: place) else { return nil }
+        return .string(try session.describe(call))
+      }
+    },
+    {
+      session(
         $0, $1, $2, "predict(iova, paddr, size, prot, shift=None, device=None, domain=None, root=None, mode='sv39')",
         "The entries that the driver should write for a mapping, or would write with another root shift."
       ) { session, arguments in

@@ -367,6 +367,11 @@ public final class Investigator {
   /// The recorded call made last that has not been verified yet.
   public var pendingCall: RecordedCall? { pending.last?.recorded }
 
+  /// The call of `function` that was recorded at `place` and has not been verified yet.
+  public func recordedCall(_ function: String, at place: CallPlace) -> RecordedCall? {
+    pending.last { $0.place == place && $0.recorded.call.function == function }?.recorded
+  }
+
   /// Takes note of a request for a DMA cookie at its entry.
   public func cookieRequested(domain: KVA, callers: [String]) throws {
     let reader = StructureReader(layouts: structureLayouts(), kernel: try kernelMemory())

@@ -194,6 +194,26 @@ import Testing
     try expectKnown(output, "filters.txt")
   }
 
+  /// In the middle of a call its arguments are those of its entry, not what the compiler has made of them since.
+  @Test func argumentsInTheMiddleOfACall() async throws {
+    let output = try await Guest().debug(
+      """
+      iommu open $DIR/test.iommulens
+      iommu break map -iova 0xfffff000 -limit 1
+      continue
+      stepi 40
+      python print(gdb.newest_frame().name() == "xt_iommu_map" or [f.name() for f in [gdb.newest_frame().older()]])
+      set $a1 = 0
+      set $s1 = 0
+      echo ====\\n
+      iommu args
+      iommu break off
+      iommu record off
+      """)
+    let said = output.components(separatedBy: "====\n").last ?? ""
+    #expect(said.contains("iova   0xfffff000 (4294963200)   1 x 4 KiB   ->  "), "\(output)")
+  }
+
   /// Sourcing again keeps the session and neither loses nor doubles breakpoints.
   @Test func sourcingTwiceIsHarmless() async throws {
     let output = try await Guest().debug(

@@ -238,6 +238,9 @@ class Session:
     ) -> str:
         """Decodes a call and the entries it should write."""
 
+    def recorded_args(self, function: str, thread: SupportsIndex, stack: SupportsIndex) -> str | None:
+        """The call that was recorded when `function` was entered there, decoded as by args(); None when none was."""
+
     def predict(
         self,
         iova: SupportsIndex,

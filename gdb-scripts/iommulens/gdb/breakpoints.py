@@ -3,7 +3,7 @@
 import gdb
 
 from .. import _core
-from .debugger import names_above, register, registers
+from .debugger import names_above, registers, stack_pointer
 from .state import session, write
 
 # What went wrong inside stop(), where nothing may be printed: told at the next stop.
@@ -52,7 +52,7 @@ class CallBreakpoint(_EntryBreakpoint):
             self.symbol,
             registers(self.arguments),
             gdb.selected_thread().num,
-            register(frame, "sp"),
+            stack_pointer(frame),
             names_above(frame) if _with_callers else [],
         )
 

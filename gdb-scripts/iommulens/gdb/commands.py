@@ -5,7 +5,7 @@ import gdb
 from .. import _core
 from . import breakpoints, parameters, translations
 from .arguments import SELECTORS, iova_range, number, parse, selector
-from .debugger import Debugger, arguments, names_above, registers, require_guest, step_in_target
+from .debugger import Debugger, arguments, names_above, registers, require_guest, stack_pointer, step_in_target
 from .state import ensure_open, on_qemu, record_facts, session, settle, write
 
 
@@ -204,7 +204,7 @@ def _off(stops, done, nothing):
 
 
 def _call_in_frames():
-    """The map or unmap call of the selected frame or the nearest one above it: function, arguments, caller names."""
+    """The map or unmap call of the selected frame or the nearest one above it: the function, and its frame."""
     require_guest()
     known = {function["symbol"]: function for function in session().functions()}
     try:
@@ -216,7 +216,7 @@ def _call_in_frames():
         while start is not None:
             function = known.get(start.name())
             if function is not None:
-                return function, _arguments(start, function), names_above(start)
+                return function, start
             start = start.older()
     raise gdb.GdbError(
         "Not stopped in a map or unmap call: neither %s is on the stack. `iommu break map` stops in one."
@@ -224,11 +224,18 @@ def _call_in_frames():
     )
 
 
-def _arguments(frame, function):
+def _decoded(function, frame):
+    """The call that `frame` is of, decoded. What was recorded at its entry is exact; debug information may have lost it since."""
     start = int(gdb.parse_and_eval("(unsigned long)&%s" % function["symbol"]))
+    symbol, caller = function["symbol"], frame.older()
     if frame.pc() == start and frame == gdb.newest_frame():
-        return registers(len(function["parameters"]))
-    return arguments(frame, function["symbol"], function["parameters"])
+        return session().args(symbol, registers(len(function["parameters"])), names_above(frame))
+    if caller is not None:
+        # A caller's stack pointer is what the function found at its entry.
+        recorded = session().recorded_args(symbol, gdb.selected_thread().num, stack_pointer(caller))
+        if recorded is not None:
+            return recorded
+    return session().args(symbol, arguments(frame, symbol, function["parameters"]), names_above(frame))
 
 
 def _translation_in_frames():
@@ -257,7 +264,8 @@ class Args(Command):
 
     Usage: iommu args
 
-    In QEMU, the translation that the selected thread is in."""
+    Of a call that is being recorded, the arguments are those at its entry, also where the compiler
+    has overwritten them since. In QEMU, the translation that the selected thread is in."""
 
     name = "iommu args"
 
@@ -266,8 +274,7 @@ class Args(Command):
         if on_qemu():
             write(session().translation_args(*_translation_in_frames()))
             return
-        function, values, names = _call_in_frames()
-        write(session().args(function["symbol"], values, names))
+        write(_decoded(*_call_in_frames()))
 
 
 class Predict(Command):

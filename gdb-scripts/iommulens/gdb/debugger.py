@@ -141,7 +141,7 @@ def _has_call(function, stack, limit=32):
         caller = frame.older()
         if frame.name() == function:
             # A function's canonical frame address is the stack pointer at its entry, and its caller's afterwards.
-            if stack is None or caller is None or register(caller, "sp") == stack:
+            if stack is None or caller is None or stack_pointer(caller) == stack:
                 return True
         if caller is None:
             return stack is not None and _interrupts_above(frame, stack)
@@ -154,7 +154,7 @@ def _interrupts_above(frame, stack):
     if frame.name() not in ("handle_exception", "ret_from_exception"):
         return False
     try:
-        saved = int(gdb.parse_and_eval("((struct pt_regs *)%d)->sp" % register(frame, "sp")))
+        saved = int(gdb.parse_and_eval("((struct pt_regs *)%d)->sp" % stack_pointer(frame)))
     except gdb.error:
         return False
     return 0 <= stack - (saved & 0xFFFFFFFFFFFFFFFF) < 1 << 14
@@ -184,7 +184,7 @@ def arguments(frame, function, names):
         value = frame.read_var(name, _function_block(frame))
         if value.is_optimized_out:
             raise gdb.GdbError(
-                "%s's argument `%s` is optimized out here. It is known at the function's entry: `iommu break`."
+                "%s's argument `%s` is optimized out here. `iommu record` or `iommu break` takes it at the function's entry."
                 % (function, name)
             )
         values.append(int(value) & 0xFFFFFFFFFFFFFFFF)
@@ -265,12 +265,12 @@ def names_above(frame, limit=32):
     return names
 
 
-def register(frame, name):
-    """A register of a frame as an unsigned 64-bit number."""
-    return int(frame.read_register(name)) & 0xFFFFFFFFFFFFFFFF
+def stack_pointer(frame):
+    """The stack pointer in a frame."""
+    return int(frame.read_register("sp")) & 0xFFFFFFFFFFFFFFFF
 
 
 def registers(count):
     """The first `count` argument registers of the RISC-V calling convention."""
     frame = gdb.newest_frame()
-    return [register(frame, "a%d" % number) for number in range(min(count, 8))]
+    return [int(frame.read_register("a%d" % number)) & 0xFFFFFFFFFFFFFFFF for number in range(min(count, 8))]
