@@ -590,7 +590,7 @@ public final class InvestigationStore {
 
   /// What makes each version of the schema out of the one before it. Files of every version are about: a step that was
   /// released never changes.
-  private static let schema = [
+  static let schema = [
     """
     CREATE TABLE session(id INTEGER PRIMARY KEY, side TEXT NOT NULL, process INTEGER NOT NULL, started TEXT NOT NULL);
     CREATE TABLE event(id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES session(id), sequence INTEGER NOT NULL,

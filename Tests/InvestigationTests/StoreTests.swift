@@ -260,6 +260,33 @@ import Testing
     #expect(try store.pragma("application_id") == "\(InvestigationStore.applicationID)")
   }
 
+  // MARK: Files of earlier versions
+
+  /// Files of every released schema are about: what made them must stay as it was, and they must open.
+  @Test func aFileOfTheFirstSchemaIsCarriedOver() throws {
+    let first = InvestigationStore.schema[0]
+    #expect(first.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 } == 6_870_844_638_733_978_026)
+    let path = workspace.file("old.iommulens")
+    try sql(
+      path,
+      first + """
+        PRAGMA application_id = \(InvestigationStore.applicationID); PRAGMA user_version = 1;
+        INSERT INTO session VALUES (1, 'kernel', 4711, '2026-11-23T22:00:00Z');
+        INSERT INTO event VALUES (1, 1, 1, 1000, 'map'), (2, 1, 2, 2000, 'verification');
+        INSERT INTO call VALUES (1, 'map', 1, 'xt_iommu_map', -4096, 4294963200, 4096, 4096, 1, 4397146112, 7, 2592, 8,
+                                 2159550464, 'sv39');
+        INSERT INTO verification VALUES (2, 1, 1, 0, 'missing', 2, NULL, '', 4294963200, '1000,200000,ffffffff00000000');
+        """)
+    let store = try InvestigationStore(path: path, side: "test")
+    let call = try #require(try store.calls().first)
+    #expect(call.call.iova == IOVA(0xffff_f000) && call.requester == Scenario.card && call.origin == nil)
+    let verification = try #require(try store.verifications()[EventID(rawValue: 1)])
+    #expect(verification.verdict == .missing(level: 2) && verification.samples.isEmpty)
+    try store.append([RecordedTranslation(requester: Scenario.card, iova: IOVA(0x1000), access: .read, answer: nil)])
+    #expect(try store.translations().map(\.iova) == [IOVA(0x1000)])
+    #expect(try store.pragma("user_version") == "\(InvestigationStore.schemaVersion)")
+  }
+
   // MARK: Files that are something else
 
   @Test func otherFilesAreRefusedAndLeftAsTheyAre() throws {
