@@ -89,6 +89,10 @@ public struct Diagnosis: Sendable {
     case alwaysWritable
     /// Everything is read-only.
     case alwaysReadOnly
+    /// The leaf is written without V.
+    case validLost
+    /// WRITE alone becomes W without R, which is reserved.
+    case writeAlone
   }
 
   /// Which part of a range a call works on.
@@ -132,10 +136,14 @@ public struct Diagnosis: Sendable {
     public let remedy: String
     /// What would narrow it down, and the command that finds out; nil when nothing is open.
     public var openQuestion: String?
-    /// The share of the bytes that disagree now that it explains, 0 to 1.
+    /// Which of the ranges that disagree now it explains, by position.
+    var ranges: Set<Int> = []
+    /// Its share of the bytes that disagree now, 0 to 1; for what keeps the IOMMU from being used, its weight.
     var present = 0.0
     /// Whether another cause brought it about.
     var isConsequence = false
+    /// Calls that it would have spoilt as well and that were right.
+    var contradicted = 0
     /// Decides between explanations of equal merit: the larger first.
     var precedence = 0
 
@@ -195,22 +203,24 @@ public struct Diagnosis: Sendable {
     staleUnmaps = symptoms.wrongUnmaps.count
     disagreeingPages = check?.disagreeingPages ?? 0
     var found = symptoms.wrongShifts()
-    found += symptoms.wrongLeaves()
+    found += symptoms.wrongLeaves(unless: found)
     found += symptoms.wrongRanges()
     found += symptoms.lostEntries(unless: found)
     found += symptoms.wrongUnmapping(unless: found)
     found += symptoms.deviceCauses(after: found)
     found += symptoms.bringUpCauses()
-    hypotheses = found.sorted { left, right in
+    var ranked = found.sorted { left, right in
       let (first, second) = (Self.rank(left), Self.rank(right))
       return first.lexicographicallyPrecedes(second)
     }
+    if !ranked.isEmpty, let fault = symptoms.faultThatWillStay(beside: ranked) { ranked[0].effects.append(fault) }
+    hypotheses = ranked
   }
 
   /// The smaller the numbers, the better the explanation.
   private static func rank(_ hypothesis: Hypothesis) -> [Double] {
-    let share =
-      hypothesis.support.total == 0 ? 0 : Double(hypothesis.support.explained) / Double(hypothesis.support.total)
+    let judged = hypothesis.support.total + hypothesis.contradicted
+    let share = judged == 0 ? 0 : Double(hypothesis.support.explained) / Double(judged)
     return [hypothesis.isConsequence ? 1 : 0, -hypothesis.present, -share, -Double(hypothesis.precedence)]
   }
 }

@@ -65,7 +65,7 @@ extension Symptoms {
         hypothesis.precedence = -2
       }
       let own = Set(lines)
-      hypothesis.present = share { own.contains($0) }
+      credit(&hypothesis) { own.contains($0) }
       found.append(hypothesis)
     }
     return found.sorted { $0.title < $1.title }
@@ -110,10 +110,10 @@ extension Symptoms {
         "\(profile.device.resumed(registers).how): the driver's fault handler has to do it, once the cause is repaired."
     )
     // The address is that of the last access that failed; the first may have been any that would fail without the latch.
-    if let culprit = lines.first(where: { latches(fault.cause, $0, registers: registers, memory: memory) }) {
+    if let culprit = firstLatching(fault.cause, registers: registers, memory: memory) {
       hypothesis.isConsequence = true
       hypothesis.evidence.append(
-        "An access to \(culprit.iova) would latch the same cause again: that is to be repaired first.")
+        "An access to \(culprit) would latch the same cause again: that is to be repaired first.")
     } else {
       hypothesis.evidence.append(
         "No access to what is mapped now would latch it again: its cause has been repaired since.")
@@ -124,15 +124,28 @@ extension Symptoms {
     return hypothesis
   }
 
-  /// Whether an access to the range's first page latches `cause` where nothing is latched before it.
-  private func latches(
-    _ cause: FaultCause, _ line: CrossCheck.Line, registers: RegisterValues, memory: any PhysicalMemory
-  ) -> Bool {
-    guard let requester = line.call.requester, line.expected != nil else { return false }
-    return profile.device.translate(
-      line.iova, access: line.call.access, requester: requester,
-      registers: profile.device.resumed(registers).registers, memory: memory
-    ).latched == cause
+  /// What a latched fault does once everything else is repaired; nil where none is latched, or a hypothesis says it.
+  func faultThatWillStay(beside others: [Diagnosis.Hypothesis]) -> String? {
+    guard let registers = context.registers, let fault = profile.device.latchedFault(registers), !lines.isEmpty,
+      !others.contains(where: { $0.cause == .latchedFault })
+    else { return nil }
+    return "Cause \(fault.cause) of \(fault.requester) is latched and outlives the repair: until it is cleared, good mappings "
+      + "fail as well. \(profile.device.resumed(registers).how.capitalizedFirst)."
+  }
+
+  /// Where an access would latch `cause` if nothing were latched before it; nil when none of those looked at would.
+  private func firstLatching(_ cause: FaultCause, registers: RegisterValues, memory: any PhysicalMemory) -> IOVA? {
+    let clean = profile.device.resumed(registers).registers
+    for line in lines.prefix(256) {
+      guard let requester = line.call.requester, line.expected != nil else { continue }
+      for position in Verifier.sample(line.length / 4096, limit: 8) {
+        let iova = line.iova + position &* 4096
+        let translation = profile.device.translate(
+          iova, access: line.call.access, requester: requester, registers: clean, memory: memory)
+        if translation.latched == cause { return iova }
+      }
+    }
+    return nil
   }
 
   private func superpage(
@@ -165,4 +178,9 @@ extension RecordedCall {
     let protection = call.protection ?? []
     return protection.contains(.write) ? (protection.contains(.read) ? .readWrite : .write) : .read
   }
+}
+
+extension String {
+  /// The same as the start of a sentence.
+  fileprivate var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
 }

@@ -9,131 +9,152 @@ extension Symptoms {
     let expected: PageTableEntry
     let found: PageTableEntry
     var samePage: Bool { expected.ppn == found.ppn }
+    /// Hardware may set A and D.
+    var sameFlags: Bool { Symptoms.known(expected.flags) == Symptoms.known(found.flags) }
   }
 
-  private static let pageNumberMask: UInt64 = (1 << 44) - 1
+  private static func known(_ flags: PageTableEntry.Flags) -> PageTableEntry.Flags {
+    flags.subtracting([.accessed, .dirty])
+  }
 
-  /// What all wrong leaves have in common.
-  func wrongLeaves() -> [Diagnosis.Hypothesis] {
+  /// The leaf that a call should have left, and the entry that is there instead; nil when there is none.
+  static func leaf(_ sample: Verification.Sample, in call: RecordedCall) -> (expected: PageTableEntry, found: PageTableEntry)? {
+    guard let root = call.root else { return nil }
+    let expected = PageTableEntry(rawValue: sample.expected, format: root.mode.entryFormat)
+    let found = PageTableEntry(rawValue: sample.found, format: root.mode.entryFormat)
+    let isThere = found.isValid || found.ppn == expected.ppn && found.rawValue != 0
+    return isThere && (sample.level == 0 || found.isLeaf) ? (expected, found) : nil
+  }
+
+  /// What all wrong leaves have in common. Those of calls that a wrong index explains are other pages' leaves.
+  func wrongLeaves(unless others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     var leaves: [WrongLeaf] = []
-    for (call, verification) in wrongMaps {
-      guard let root = call.root else { continue }
-      let format = root.mode.entryFormat
+    for (call, verification) in wrongMaps where !isShifted(verification, by: others) {
       for sample in verification.samples {
-        let found = PageTableEntry(rawValue: sample.found, format: format)
-        guard found.isValid, sample.level == 0 || found.isLeaf else { continue }
-        leaves.append(
-          WrongLeaf(call: call, expected: PageTableEntry(rawValue: sample.expected, format: format), found: found))
+        guard let leaf = Self.leaf(sample, in: call) else { continue }
+        leaves.append(WrongLeaf(call: call, expected: leaf.expected, found: leaf.found))
       }
     }
     let moved = leaves.filter { !$0.samePage }
-    return (moved.isEmpty ? [] : pageNumbers(moved)) + protections(leaves.filter(\.samePage))
+    return (moved.isEmpty ? [] : pageNumbers(moved)) + protections(leaves.filter { $0.samePage && !$0.sameFlags })
   }
 
+  /// A hypothesis for those of `leaves` that it explains; nil when there is none. `spoils` says which calls would have gone
+  /// wrong by it.
   private func hypothesis(
-    _ cause: Diagnosis.Cause, _ title: String, _ leaves: [WrongLeaf], evidence: [String], remedy: String,
-    precedence: Int = 0
-  ) -> Diagnosis.Hypothesis {
-    let ids = Set(leaves.compactMap(\.call.id))
+    _ cause: Diagnosis.Cause, _ title: String, _ leaves: [WrongLeaf], of noun: (String, String), remedy: String,
+    precedence: Int, spoils: (RecordedCall) -> Bool, explains: (WrongLeaf) -> Bool
+  ) -> Diagnosis.Hypothesis? {
+    let fitting = leaves.filter(explains)
+    guard let first = fitting.first else { return nil }
+    let ids = Set(fitting.compactMap(\.call.id))
     var hypothesis = Diagnosis.Hypothesis(
       cause: cause, title: title,
-      support: Diagnosis.Support(explained: ids.count, total: wrongMaps.count, unit: "wrong call"), evidence: evidence,
-      remedy: place + remedy)
-    hypothesis.present = share { $0.tables != .agrees && $0.call.id.map(ids.contains) == true }
+      support: Diagnosis.Support(explained: ids.count, total: wrongMaps.count, unit: "wrong call"),
+      evidence: [
+        "\(fitting.count) of \(counted(leaves.count, noun.0, noun.1)) \(fitting.count == 1 ? "is" : "are") what it makes of the right one.",
+        "Map #\(first.call.number) at \(first.call.call.iova): the leaf should be \(hex(first.expected.rawValue)) "
+          + "and is \(hex(first.found.rawValue)).",
+      ], remedy: place + remedy)
+    contradict(&hypothesis, spoils)
+    credit(&hypothesis) { $0.tables != .agrees && $0.call.id.map(ids.contains) == true }
     hypothesis.precedence = precedence
     return hypothesis
-  }
-
-  private func example(_ leaf: WrongLeaf) -> String {
-    "Map #\(leaf.call.number) at \(leaf.call.call.iova): the leaf should be \(hex(leaf.expected.rawValue)) and is \(hex(leaf.found.rawValue))."
   }
 
   // MARK: Page numbers
 
   private func pageNumbers(_ leaves: [WrongLeaf]) -> [Diagnosis.Hypothesis] {
-    var found: [Diagnosis.Hypothesis] = []
-    let mask = Self.pageNumberMask
-    func count(_ fits: (WrongLeaf) -> Bool) -> [WrongLeaf] { leaves.filter(fits) }
-    let shifts = (-20...20).filter { $0 != 0 }.map { bits in
-      (bits, count { ($0.expected.ppn.shifted(by: bits)) & mask == $0.found.ppn })
+    let noun = ("leaf with another page number", "leaves with another page number")
+    func found(
+      _ cause: Diagnosis.Cause, _ title: String, _ remedy: String, _ precedence: Int,
+      _ change: @escaping (UInt64) -> UInt64
+    ) -> Diagnosis.Hypothesis? {
+      hypothesis(
+        cause, title, leaves, of: noun, remedy: remedy, precedence: precedence,
+        spoils: { call in targets(of: call).contains { change($0) != $0 } },
+        explains: { change($0.expected.ppn) == $0.found.ppn })
     }
-    if let (bits, fitting) = shifts.max(by: { $0.1.count < $1.1.count }), !fitting.isEmpty {
-      let how =
-        bits == 2
-        ? "leaves hold the physical address where its page number belongs: it is shifted left by 2"
-        : "the page number in leaves is shifted \(bits > 0 ? "left" : "right") by \(abs(bits))"
-      found.append(
-        hypothesis(
-          .pageNumberShifted(by: bits), how, fitting,
-          evidence: [
-            "\(fitting.count) of \(counted(leaves.count, "leaf that points", "leaves that point")) elsewhere \(fitting.count == 1 ? "is" : "are") the right page number so shifted.",
-            example(fitting[0]),
-          ], remedy: "write (paddr >> 12) << 10 into the leaf.", precedence: 2))
-    }
-    // Bits that are never there although some leaf should have them.
-    let lost = leaves.reduce(UInt64(0)) { $0 | $1.expected.ppn & ~$1.found.ppn }
-    let cut = count { $0.expected.ppn & ~lost == $0.found.ppn }
-    if !cut.isEmpty {
-      let low = lost.trailingZeroBitCount
-      let isHigh = leaves.allSatisfy { $0.found.ppn >> UInt64(low) == 0 }
-      found.append(
-        hypothesis(
-          .pageNumberCut(lost: lost),
-          isHigh
-            ? "page numbers are cut to \(low) bits: physical addresses to \(low + 12)"
-            : "page numbers lose the bits \(hex(lost)): targets are rounded down", cut,
-          evidence: [
-            "\(cut.count) of \(counted(leaves.count, "leaf that points", "leaves that point")) elsewhere lack\(cut.count == 1 ? "s" : "") just these bits.",
-            example(cut[0]),
-          ],
-          remedy: isHigh
-            ? "keep the physical address in 64 bits on its way into the leaf."
-            : "take the page number of each page, not that of a larger one.",
-          precedence: isHigh ? 3 : 1))
-    }
-    let distances = Dictionary(grouping: leaves) { Self.distance($0.found.ppn, $0.expected.ppn) }
-    if let (distance, fitting) = distances.max(by: { ($0.value.count, $1.key) < ($1.value.count, $0.key) }) {
-      found.append(
-        hypothesis(
-          .pageNumberOff(by: distance),
-          "leaves point \(counted(Int(clamping: distance.magnitude), "page")) too \(distance > 0 ? "far" : "low")",
-          fitting,
-          evidence: [
-            "\(fitting.count) of \(counted(leaves.count, "leaf that points", "leaves that point")) elsewhere \(fitting.count == 1 ? "is" : "are") off by the same distance.",
-            example(fitting[0]),
-          ], remedy: "look at how the page number of the n-th page is computed."))
-    }
-    return found
+    return [shifted(leaves, found), cut(leaves, found), moved(leaves, found)].compactMap { $0 }
   }
 
-  private static func distance(_ left: UInt64, _ right: UInt64) -> Int64 { Int64(bitPattern: left &- right) }
+  private typealias Changed = (
+    _ cause: Diagnosis.Cause, _ title: String, _ remedy: String, _ precedence: Int, _ change: @escaping (UInt64) -> UInt64
+  ) -> Diagnosis.Hypothesis?
+
+  private static let pageNumberMask: UInt64 = (1 << 44) - 1
+
+  private func shifted(_ leaves: [WrongLeaf], _ found: Changed) -> Diagnosis.Hypothesis? {
+    func change(_ bits: Int) -> (UInt64) -> UInt64 { { $0.shifted(by: bits) & Self.pageNumberMask } }
+    let counts = (-20...20).filter { $0 != 0 }.map { bits in
+      (bits: bits, count: leaves.count { change(bits)($0.expected.ppn) == $0.found.ppn })
+    }
+    guard let (bits, _) = counts.max(by: { ($0.count, $1.bits.magnitude) < ($1.count, $0.bits.magnitude) }) else {
+      return nil
+    }
+    let title =
+      bits == 2
+      ? "leaves hold the physical address where its page number belongs: shifted left by 2"
+      : "the page number in leaves is shifted \(bits > 0 ? "left" : "right") by \(abs(bits))"
+    return found(
+      .pageNumberShifted(by: bits), title, "write (paddr >> 12) << 10 | flags into the leaf.", 2, change(bits))
+  }
+
+  /// Bits that are never there although some leaf should have them.
+  private func cut(_ leaves: [WrongLeaf], _ found: Changed) -> Diagnosis.Hypothesis? {
+    let lost = leaves.filter { $0.found.ppn & ~$0.expected.ppn == 0 }.reduce(UInt64(0)) {
+      $0 | $1.expected.ppn & ~$1.found.ppn
+    }
+    guard lost != 0 else { return nil }
+    let low = lost.trailingZeroBitCount
+    let isHigh = leaves.allSatisfy { $0.found.ppn >> UInt64(low) == 0 }
+    // A single low bit is what going back a page takes from every odd one.
+    let isRounding = lost & 1 == 1 && lost.nonzeroBitCount > 1
+    return found(
+      .pageNumberCut(lost: lost),
+      isHigh
+        ? "page numbers are cut to \(low) bits, physical addresses to \(low + 12)"
+        : "page numbers lose the bits \(hex(lost))" + (lost & 1 == 1 ? ": targets are rounded down" : ""),
+      isHigh
+        ? "keep the physical address in 64 bits (phys_addr_t) all the way into the leaf."
+        : "take the page number of each 4 KiB page, not that of a larger one.",
+      isHigh ? 3 : isRounding ? 1 : -1, { $0 & ~lost })
+  }
+
+  private func moved(_ leaves: [WrongLeaf], _ found: Changed) -> Diagnosis.Hypothesis? {
+    func distance(_ leaf: WrongLeaf) -> UInt64 { leaf.found.ppn &- leaf.expected.ppn }
+    let groups = Dictionary(grouping: leaves, by: distance)
+    guard
+      let (bits, group) = groups.max(by: {
+        ($0.value.count, Int64(bitPattern: $1.key).magnitude) < ($1.value.count, Int64(bitPattern: $0.key).magnitude)
+      })
+    else { return nil }
+    let distance = Int64(bitPattern: bits)
+    // Every leaf is off by something: only what several share is a pattern.
+    let isPattern = Set(group.map(\.expected.ppn)).count > 1
+    return found(
+      .pageNumberOff(by: distance),
+      "leaves point \(counted(Int(clamping: distance.magnitude), "page")) too \(distance > 0 ? "far" : "low")",
+      "look at how the page number of the n-th page of a range is computed.", isPattern ? 0 : -2,
+      { ($0 &+ bits) & Self.pageNumberMask })
+  }
+
+  /// The page numbers of the call's first and last leaf.
+  private func targets(of call: RecordedCall) -> [UInt64] {
+    guard let mode = call.root?.mode else { return [] }
+    let runs = profile.leaves(of: call.call, mode: mode)
+    return [runs.first?.leaf(0).ppn, runs.last.map { $0.leaf($0.count &- 1).ppn }].compactMap { $0 }
+  }
 
   // MARK: Protections
 
   private func protections(_ leaves: [WrongLeaf]) -> [Diagnosis.Hypothesis] {
-    let noise: PageTableEntry.Flags = [.accessed, .dirty]
-    let wrong = leaves.filter { $0.expected.flags.subtracting(noise) != $0.found.flags.subtracting(noise) }
-    guard !wrong.isEmpty else { return [] }
-    // A mistake must also leave alone what was found right.
-    let right = maps.filter(\.verification.agrees)
-    return Diagnosis.ProtectionMistake.allCases.compactMap { mistake in
-      let fitting = wrong.filter { leaf in
-        flags(of: leaf.call, mistake)?.subtracting(noise) == leaf.found.flags.subtracting(noise)
-      }
-      guard !fitting.isEmpty else { return nil }
-      let contradicted = right.filter { flags(of: $0.call, mistake) != flags(of: $0.call, nil) }
-      var hypothesis = hypothesis(
-        .protectionMisread(mistake), mistake.title, fitting,
-        evidence: [
-          "\(fitting.count) of \(counted(wrong.count, "leaf", "leaves")) with other flags would come of it.",
-          example(fitting[0]),
-        ], remedy: "see how iommu_prot becomes R and W.", precedence: fitting.count - contradicted.count)
-      if let first = contradicted.first {
-        hypothesis.counterEvidence = [
-          "\(counted(contradicted.count, "call")) would have gone wrong as well and did not, the first is map #\(first.call.number)."
-        ]
-      }
-      return hypothesis
+    Diagnosis.ProtectionMistake.allCases.compactMap { mistake in
+      hypothesis(
+        .protectionMisread(mistake), mistake.title, leaves,
+        of: ("leaf with other permissions", "leaves with other permissions"), remedy: mistake.remedy, precedence: 0,
+        spoils: { call in flags(of: call, mistake) != flags(of: call, nil) },
+        explains: { leaf in flags(of: leaf.call, mistake) == Self.known(leaf.found.flags) })
     }
   }
 
@@ -147,7 +168,12 @@ extension Symptoms {
       operation: .map(
         target: target, protection: mistake?.applied(to: protection) ?? protection, allocation: allocation),
       domain: recorded.call.domain, iova: recorded.call.iova, length: recorded.call.length, pages: recorded.call.pages)
-    return profile.leaves(of: call, mode: mode).first?.first.flags
+    guard let flags = profile.leaves(of: call, mode: mode).first?.first.flags else { return nil }
+    switch mistake {
+    case .validLost: return Self.known(flags).subtracting(.valid)
+    case .writeAlone: return protection.contains(.read) ? Self.known(flags) : Self.known(flags).subtracting(.read)
+    default: return Self.known(flags)
+    }
   }
 }
 
@@ -160,6 +186,16 @@ extension Diagnosis.ProtectionMistake {
     case .bothLost: "READ and WRITE are lost: leaves are bare, and read as pointers"
     case .alwaysWritable: "every page is mapped for reading and writing, whatever is asked for"
     case .alwaysReadOnly: "every page is mapped for reading only, whatever is asked for"
+    case .validLost: "leaves are written without V: they are there, and not valid"
+    case .writeAlone: "WRITE without READ becomes W without R, which is reserved"
+    }
+  }
+
+  fileprivate var remedy: String {
+    switch self {
+    case .validLost: "set V (bit 0) in the leaf."
+    case .writeAlone: "set R together with W: RISC-V knows no page that can be written and not read."
+    default: "see how iommu_prot becomes R and W: IOMMU_READ is bit 0, IOMMU_WRITE bit 1; R is bit 1, W bit 2."
     }
   }
 
@@ -173,6 +209,7 @@ extension Diagnosis.ProtectionMistake {
     case .bothLost: return others
     case .alwaysWritable: return protection.union([.read, .write])
     case .alwaysReadOnly: return others.union(.read)
+    case .validLost, .writeAlone: return protection
     }
   }
 }
@@ -181,6 +218,3 @@ extension UInt64 {
   /// To the left for a positive number of bits, to the right for a negative one.
   fileprivate func shifted(by bits: Int) -> UInt64 { bits >= 0 ? self << UInt64(bits) : self >> UInt64(-bits) }
 }
-
-/// `1 leaf`, `2 leaves`.
-private func counted(_ count: Int, _ one: String, _ many: String) -> String { "\(count) \(count == 1 ? one : many)" }
