@@ -38,7 +38,14 @@ extension Symptoms {
       (mistake, cut.filter { ends($0, after: done(mistake, of: $0.call.call)) })
     }
     let fitting = tried.filter { !$0.1.isEmpty }
-    return fitting.isEmpty ? [(.part, cut)] : fitting
+    guard let most = fitting.map(\.1.count).max() else { return [(.part, cut)] }
+    // What explains only calls that another one explains with more is none.
+    return fitting.filter { one in
+      one.1.count == most
+        || !fitting.contains { other in
+          other.1.count > one.1.count && Set(one.1.map(\.call)).isSubset(of: other.1.map(\.call))
+        }
+    }
   }
 
   /// What would tell `mistake` from the others, when they explain the same calls.
@@ -48,8 +55,8 @@ extension Symptoms {
     let count = all.first { $0.mistake == mistake }?.calls.count
     guard all.contains(where: { $0.mistake != mistake && $0.calls.count == count }) else { return nil }
     return mistake == .sizeIgnored || all.contains { $0.mistake == .sizeIgnored && $0.calls.count == count }
-      ? "These calls have one large page each: one with several would tell what is cut."
-      : "These calls have pages of 4 KiB: one with larger pages would tell what is cut."
+      ? "All of these calls have one large page: one with several would tell the explanations apart."
+      : "All of these calls have pages of 4 KiB: one with larger pages would tell the explanations apart."
   }
 
   private func cutRanges() -> [Diagnosis.Hypothesis] {
@@ -64,10 +71,10 @@ extension Symptoms {
       guard let first = fitting.first else { return nil }
       let title =
         switch mistake {
-        case .countIgnored: "only the first of pgcount pages is mapped: pgcount is not seen"
-        case .sizeIgnored: "pgcount pages of 4 KiB are mapped, whatever pgsize says"
-        case .firstPageOnly: "only the first 4 KiB of a range are mapped"
-        case .nothing, .part: "ranges are mapped in part"
+        case .countIgnored: "pgcount is ignored: only the first page of a call is mapped"
+        case .sizeIgnored: "pgsize is ignored: a call maps pgcount pages of 4 KiB"
+        case .firstPageOnly: "only the first 4 KiB of a call are mapped"
+        case .nothing, .part: "calls are mapped in part, by no rule that fits several"
         }
       let end = first.verification.iova ?? first.call.call.iova
       var hypothesis = Diagnosis.Hypothesis(
@@ -190,8 +197,10 @@ extension Symptoms {
       evidence: [
         "Map #\(first.call.number) at \(first.call.call.iova) is in the table at \(root.address), not in its domain's at \(first.call.root?.address ?? root.address)."
       ],
-      effects: ["The other domain's device can reach these pages, and its own mappings at these IOVAs are gone."],
-      remedy: place + "see how the function gets from its domain argument to the table.")
+      effects: [
+        "The other domain's devices reach these pages, and what they had mapped at these IOVAs is overwritten."
+      ],
+      remedy: place + "the way from the domain argument to the table (container_of, not a global).")
     // What is unmapped or mapped in the one domain happens to the other.
     let owners = Set(elsewhere.compactMap(\.call.call.root)), holders = Set(elsewhere.map(\.root))
     let ids = Set(elsewhere.compactMap(\.call.call.id))

@@ -18,7 +18,9 @@ extension Symptoms {
   }
 
   /// The leaf that a call should have left, and the entry that is there instead; nil when there is none.
-  static func leaf(_ sample: Verification.Sample, in call: RecordedCall) -> (expected: PageTableEntry, found: PageTableEntry)? {
+  static func leaf(_ sample: Verification.Sample, in call: RecordedCall) -> (
+    expected: PageTableEntry, found: PageTableEntry
+  )? {
     guard let root = call.root else { return nil }
     let expected = PageTableEntry(rawValue: sample.expected, format: root.mode.entryFormat)
     let found = PageTableEntry(rawValue: sample.found, format: root.mode.entryFormat)
@@ -36,7 +38,15 @@ extension Symptoms {
       }
     }
     let moved = leaves.filter { !$0.samePage }
-    return (moved.isEmpty ? [] : pageNumbers(moved)) + protections(leaves.filter { $0.samePage && !$0.sameFlags })
+    return Self.best(pageNumbers(moved)) + protections(leaves.filter { $0.samePage && !$0.sameFlags })
+  }
+
+  /// An explanation, and the leaves that it explains, by position.
+  private typealias Candidate = (hypothesis: Diagnosis.Hypothesis, leaves: Set<Int>)
+
+  /// Those that do not explain only a part of what another one explains.
+  private static func best(_ candidates: [Candidate]) -> [Diagnosis.Hypothesis] {
+    candidates.filter { one in !candidates.contains { one.leaves.isStrictSubset(of: $0.leaves) } }.map(\.hypothesis)
   }
 
   /// A hypothesis for those of `leaves` that it explains; nil when there is none. `spoils` says which calls would have gone
@@ -44,32 +54,34 @@ extension Symptoms {
   private func hypothesis(
     _ cause: Diagnosis.Cause, _ title: String, _ leaves: [WrongLeaf], of noun: (String, String), remedy: String,
     precedence: Int, spoils: (RecordedCall) -> Bool, explains: (WrongLeaf) -> Bool
-  ) -> Diagnosis.Hypothesis? {
-    let fitting = leaves.filter(explains)
+  ) -> Candidate? {
+    let positions = leaves.indices.filter { explains(leaves[$0]) }
+    let fitting = positions.map { leaves[$0] }
     guard let first = fitting.first else { return nil }
     let ids = Set(fitting.compactMap(\.call.id))
     var hypothesis = Diagnosis.Hypothesis(
       cause: cause, title: title,
       support: Diagnosis.Support(explained: ids.count, total: wrongMaps.count, unit: "wrong call"),
       evidence: [
-        "\(fitting.count) of \(counted(leaves.count, noun.0, noun.1)) \(fitting.count == 1 ? "is" : "are") what it makes of the right one.",
+        "\(fitting.count) of \(counted(leaves.count, noun.0, noun.1)) \(fitting.count == 1 ? "holds" : "hold") exactly what it "
+          + "would write.",
         "Map #\(first.call.number) at \(first.call.call.iova): the leaf should be \(hex(first.expected.rawValue)) "
           + "and is \(hex(first.found.rawValue)).",
       ], remedy: place + remedy)
     contradict(&hypothesis, spoils)
     credit(&hypothesis) { $0.tables != .agrees && $0.call.id.map(ids.contains) == true }
     hypothesis.precedence = precedence
-    return hypothesis
+    return (hypothesis, Set(positions))
   }
 
   // MARK: Page numbers
 
-  private func pageNumbers(_ leaves: [WrongLeaf]) -> [Diagnosis.Hypothesis] {
-    let noun = ("leaf with another page number", "leaves with another page number")
+  private func pageNumbers(_ leaves: [WrongLeaf]) -> [Candidate] {
+    let noun = ("leaf with a wrong page number", "leaves with a wrong page number")
     func found(
       _ cause: Diagnosis.Cause, _ title: String, _ remedy: String, _ precedence: Int,
       _ change: @escaping (UInt64) -> UInt64
-    ) -> Diagnosis.Hypothesis? {
+    ) -> Candidate? {
       hypothesis(
         cause, title, leaves, of: noun, remedy: remedy, precedence: precedence,
         spoils: { call in targets(of: call).contains { change($0) != $0 } },
@@ -79,12 +91,13 @@ extension Symptoms {
   }
 
   private typealias Changed = (
-    _ cause: Diagnosis.Cause, _ title: String, _ remedy: String, _ precedence: Int, _ change: @escaping (UInt64) -> UInt64
-  ) -> Diagnosis.Hypothesis?
+    _ cause: Diagnosis.Cause, _ title: String, _ remedy: String, _ precedence: Int,
+    _ change: @escaping (UInt64) -> UInt64
+  ) -> Candidate?
 
   private static let pageNumberMask: UInt64 = (1 << 44) - 1
 
-  private func shifted(_ leaves: [WrongLeaf], _ found: Changed) -> Diagnosis.Hypothesis? {
+  private func shifted(_ leaves: [WrongLeaf], _ found: Changed) -> Candidate? {
     func change(_ bits: Int) -> (UInt64) -> UInt64 { { $0.shifted(by: bits) & Self.pageNumberMask } }
     let counts = (-20...20).filter { $0 != 0 }.map { bits in
       (bits: bits, count: leaves.count { change(bits)($0.expected.ppn) == $0.found.ppn })
@@ -97,31 +110,39 @@ extension Symptoms {
       ? "leaves hold the physical address where its page number belongs: shifted left by 2"
       : "the page number in leaves is shifted \(bits > 0 ? "left" : "right") by \(abs(bits))"
     return found(
-      .pageNumberShifted(by: bits), title, "write (paddr >> 12) << 10 | flags into the leaf.", 2, change(bits))
+      .pageNumberShifted(by: bits), title, "a leaf is (paddr >> 12) << 10 | flags.", 2, change(bits))
   }
 
   /// Bits that are never there although some leaf should have them.
-  private func cut(_ leaves: [WrongLeaf], _ found: Changed) -> Diagnosis.Hypothesis? {
+  private func cut(_ leaves: [WrongLeaf], _ found: Changed) -> Candidate? {
     let lost = leaves.filter { $0.found.ppn & ~$0.expected.ppn == 0 }.reduce(UInt64(0)) {
       $0 | $1.expected.ppn & ~$1.found.ppn
     }
     guard lost != 0 else { return nil }
     let low = lost.trailingZeroBitCount
     let isHigh = leaves.allSatisfy { $0.found.ppn >> UInt64(low) == 0 }
+    // Bits that no target had are lost as well, where all below the highest are gone.
+    let size = UInt64(1) << UInt64(64 - lost.leadingZeroBitCount)
+    let isRounded = leaves.allSatisfy { $0.found.ppn & ~$0.expected.ppn != 0 || $0.found.ppn % size == 0 }
     // A single low bit is what going back a page takes from every odd one.
-    let isRounding = lost & 1 == 1 && lost.nonzeroBitCount > 1
+    let isRounding = isRounded && size > 2
+    let title =
+      if isHigh {
+        "page numbers are cut to \(low) bits, physical addresses to \(low + 12)"
+      } else if isRounded {
+        "targets are rounded down to multiples of \(PageTables.size(size &* 4096))"
+      } else {
+        "page numbers lose the bits \(hex(lost))"
+      }
     return found(
-      .pageNumberCut(lost: lost),
+      .pageNumberCut(lost: lost), title,
       isHigh
-        ? "page numbers are cut to \(low) bits, physical addresses to \(low + 12)"
-        : "page numbers lose the bits \(hex(lost))" + (lost & 1 == 1 ? ": targets are rounded down" : ""),
-      isHigh
-        ? "keep the physical address in 64 bits (phys_addr_t) all the way into the leaf."
-        : "take the page number of each 4 KiB page, not that of a larger one.",
+        ? "the physical address has to keep its 64 bits (phys_addr_t) all the way into the leaf."
+        : "each leaf takes the number of its own 4 KiB page, not that of a larger one.",
       isHigh ? 3 : isRounding ? 1 : -1, { $0 & ~lost })
   }
 
-  private func moved(_ leaves: [WrongLeaf], _ found: Changed) -> Diagnosis.Hypothesis? {
+  private func moved(_ leaves: [WrongLeaf], _ found: Changed) -> Candidate? {
     func distance(_ leaf: WrongLeaf) -> UInt64 { leaf.found.ppn &- leaf.expected.ppn }
     let groups = Dictionary(grouping: leaves, by: distance)
     guard
@@ -132,11 +153,15 @@ extension Symptoms {
     let distance = Int64(bitPattern: bits)
     // Every leaf is off by something: only what several share is a pattern.
     let isPattern = Set(group.map(\.expected.ppn)).count > 1
-    return found(
+    var candidate = found(
       .pageNumberOff(by: distance),
       "leaves point \(counted(Int(clamping: distance.magnitude), "page")) too \(distance > 0 ? "far" : "low")",
-      "look at how the page number of the n-th page of a range is computed.", isPattern ? 0 : -2,
+      "the n-th page of a range is at paddr + n * 4096.", isPattern ? 0 : -2,
       { ($0 &+ bits) & Self.pageNumberMask })
+    if !isPattern {
+      candidate?.hypothesis.openQuestion = "One leaf shows no pattern: more calls would, `iommu record map`."
+    }
+    return candidate
   }
 
   /// The page numbers of the call's first and last leaf.
@@ -149,13 +174,21 @@ extension Symptoms {
   // MARK: Protections
 
   private func protections(_ leaves: [WrongLeaf]) -> [Diagnosis.Hypothesis] {
-    Diagnosis.ProtectionMistake.allCases.compactMap { mistake in
+    let candidates = Diagnosis.ProtectionMistake.allCases.compactMap { mistake in
       hypothesis(
         .protectionMisread(mistake), mistake.title, leaves,
-        of: ("leaf with other permissions", "leaves with other permissions"), remedy: mistake.remedy, precedence: 0,
+        of: ("leaf with wrong permissions", "leaves with wrong permissions"), remedy: mistake.remedy, precedence: 0,
         spoils: { call in flags(of: call, mistake) != flags(of: call, nil) },
         explains: { leaf in flags(of: leaf.call, mistake) == Self.known(leaf.found.flags) })
     }
+    var best = Self.best(candidates)
+    guard best.count > 1, best.allSatisfy({ $0.explainsAll && $0.contradicted == 0 }) else { return best }
+    let asked = Set(leaves.compactMap(\.call.call.protection)).map(\.description).sorted().joined(separator: " and ")
+    for position in best.indices {
+      best[position].openQuestion =
+        "Only calls for \(asked) went wrong: one with another protection would tell these explanations apart."
+    }
+    return best
   }
 
   /// The flags of the call's first leaf, as the driver writes them with a mistake or without one.
@@ -193,9 +226,9 @@ extension Diagnosis.ProtectionMistake {
 
   fileprivate var remedy: String {
     switch self {
-    case .validLost: "set V (bit 0) in the leaf."
-    case .writeAlone: "set R together with W: RISC-V knows no page that can be written and not read."
-    default: "see how iommu_prot becomes R and W: IOMMU_READ is bit 0, IOMMU_WRITE bit 1; R is bit 1, W bit 2."
+    case .validLost: "a leaf needs V, bit 0."
+    case .writeAlone: "W needs R beside it: RISC-V knows no page that can be written and not read."
+    default: "the way from iommu_prot (IOMMU_READ bit 0, IOMMU_WRITE bit 1) to the leaf (R bit 1, W bit 2)."
     }
   }
 

@@ -46,10 +46,10 @@ extension Symptoms {
       let title =
         switch mistake {
         case .nothing: "unmap leaves its entries as they are"
-        case .countIgnored: "unmap clears only the first of pgcount pages"
-        case .sizeIgnored: "unmap clears pgcount pages of 4 KiB, whatever pgsize says"
-        case .firstPageOnly: "unmap clears only the first 4 KiB of a range"
-        case .part: "unmap clears its range in part"
+        case .countIgnored: "unmap ignores pgcount: only the first page is cleared"
+        case .sizeIgnored: "unmap ignores pgsize: pgcount pages of 4 KiB are cleared"
+        case .firstPageOnly: "unmap clears only the first 4 KiB of a call"
+        case .part: "unmap clears a part of its range, by no rule that fits several calls"
         }
       var hypothesis = Diagnosis.Hypothesis(
         cause: .unmapIncomplete(mistake), title: title,
@@ -57,7 +57,7 @@ extension Symptoms {
         evidence: fitting.prefix(1).map { first in
           "Unmap #\(first.call.number) of \(first.call.call.extent) at \(first.call.call.iova) has returned, and "
             + "\(first.verification.iova ?? first.call.call.iova) is \(first.verification.verdict.description)."
-        }, remedy: "clear the leaf of every page of the range in the driver's unmap, then invalidate the IOTLB.",
+        }, remedy: "the driver's unmap has to clear the leaf of every page of the range, then invalidate the IOTLB.",
         openQuestion: Self.open(mistake, all))
       let ids = Set(fitting.compactMap(\.call.id))
       let stale = lines.indices.filter { isStale(lines[$0]) && lines[$0].call.id.map(ids.contains) == true }
@@ -123,7 +123,7 @@ extension Symptoms {
       evidence: [
         "\(counted(left.count, "unmap")) left \(left.count == 1 ? "its" : "their") own page, and "
           + "\(counted(best.taken.count, "range that was mapped is missing", "ranges that were mapped are missing")) just there."
-      ], remedy: "see which entry the driver's unmap computes for the first page of its range.")
+      ], remedy: "the index that the driver's unmap computes for the first page of its range.")
     if let first = best.taken.min(), let culprit = best.culprit {
       hypothesis.evidence.append(
         "Unmap #\(culprit.number) at \(culprit.call.iova) left its page; the mapping of map #\(lines[first].call.number) at "
@@ -159,7 +159,8 @@ extension Symptoms {
 
   /// Plays the history with a driver whose unmap clears `part` of a range (nil for all of it), `distance` further on.
   private func fit(
-    _ distance: Int64, part: Diagnosis.RangeMistake?, _ recent: ArraySlice<RecordedCall>, _ verified: [EventID: IOVA?], _ missing: [Int]
+    _ distance: Int64, part: Diagnosis.RangeMistake?, _ recent: ArraySlice<RecordedCall>, _ verified: [EventID: IOVA?],
+    _ missing: [Int]
   ) -> DistanceFit {
     var fit = DistanceFit()
     var mapped: [TableRoot: Set<IOVA>] = [:]
@@ -214,11 +215,11 @@ extension Symptoms {
     var hypothesis = Diagnosis.Hypothesis(
       cause: .vanished,
       title: areMissing
-        ? "mappings that were right are gone, and no recorded unmap took them out"
-        : "mappings that were right are others now, and no recorded call changed them",
+        ? "entries that were right have been cleared by something that was not recorded"
+        : "entries that were right have been changed by something that was not recorded",
       support: Diagnosis.Support(explained: count, total: check?.disagreeingPages ?? count, unit: "page"),
       evidence: [
-        "Map #\(first.call.number) at \(first.iova) was right when it returned; now it is \(first.tables.description)."
+        "Map #\(first.call.number) at \(first.iova) was right when it returned; now: \(first.tables.description)."
       ],
       remedy: "what else writes these tables: calls made while recording was off, another domain, the device?",
       openQuestion:

@@ -320,7 +320,9 @@ struct Mutation: Sendable {
     },
     Mutation(name: "cleared by others") { bench in
       bench.run()
-      for page in bench.livePages where bench.random(0...3) == 0 { bench.driver.overwrite(page.iova, in: page.domain, 0) }
+      for page in bench.livePages where bench.random(0...3) == 0 {
+        bench.driver.overwrite(page.iova, in: page.domain, 0)
+      }
       return { $0 == .vanished }
     },
     Mutation(name: "overwritten by others") { bench in
@@ -404,7 +406,8 @@ struct Mutation: Sendable {
       bench.recording.verifiesLate = true
       // Without unmaps, and so without IOVAs that are mapped again.
       var seen: Set<UInt64> = []
-      bench.run(bench.steps.filter { if case .map(_, let iova, _, _, _, _) = $0 { seen.insert(iova).inserted } else { false } })
+      bench.run(
+        bench.steps.filter { if case .map(_, let iova, _, _, _, _) = $0 { seen.insert(iova).inserted } else { false } })
       bench.recording.verifyAll()
       return names
     },
