@@ -140,6 +140,8 @@ public struct Diagnosis: Sendable {
     var ranges: Set<Int> = []
     /// Its share of the bytes that disagree now, 0 to 1; for what keeps the IOMMU from being used, its weight.
     var present = 0.0
+    /// What of the calls that went wrong it explains.
+    var accounts: Set<Account> = []
     /// Whether another cause brought it about.
     var isConsequence = false
     /// Calls that it would have spoilt as well and that were right.
@@ -152,6 +154,13 @@ public struct Diagnosis: Sendable {
 
     /// Whether it covers everything of its kind.
     public var explainsAll: Bool { support.explained == support.total }
+  }
+
+  /// Something that is wrong with what a call left.
+  struct Account: Hashable {
+    enum Aspect { case place, page, permissions, cleared }
+    let event: EventID
+    let aspect: Aspect
   }
 
   /// Map calls with a verification, and how many of them disagree.
@@ -209,19 +218,34 @@ public struct Diagnosis: Sendable {
     found += symptoms.wrongUnmapping(unless: found)
     found += symptoms.deviceCauses(after: found)
     found += symptoms.bringUpCauses()
-    var ranked = found.sorted { left, right in
-      let (first, second) = (Self.rank(left), Self.rank(right))
-      return first.lexicographicallyPrecedes(second)
-    }
+    var ranked = Self.ranked(found)
     if !ranked.isEmpty, let fault = symptoms.faultThatWillStay(beside: ranked) { ranked[0].effects.append(fault) }
     hypotheses = ranked
+  }
+
+  /// The best first, as long as each explains something that those before it do not; then their rivals, then what other
+  /// causes brought about.
+  private static func ranked(_ found: [Hypothesis]) -> [Hypothesis] {
+    var (news, rivals, consequences): ([Hypothesis], [Hypothesis], [Hypothesis]) = ([], [], [])
+    var explained: Set<Account> = []
+    for hypothesis in found.sorted(by: { rank($0).lexicographicallyPrecedes(rank($1)) }) {
+      if hypothesis.isConsequence {
+        consequences.append(hypothesis)
+      } else if !hypothesis.accounts.isEmpty && hypothesis.accounts.isSubset(of: explained) {
+        rivals.append(hypothesis)
+      } else {
+        news.append(hypothesis)
+        explained.formUnion(hypothesis.accounts)
+      }
+    }
+    return news + rivals + consequences
   }
 
   /// The smaller the numbers, the better the explanation.
   private static func rank(_ hypothesis: Hypothesis) -> [Double] {
     let judged = hypothesis.support.total + hypothesis.contradicted
     let share = judged == 0 ? 0 : Double(hypothesis.support.explained) / Double(judged)
-    return [hypothesis.isConsequence ? 1 : 0, -hypothesis.present, -share, -Double(hypothesis.precedence)]
+    return [-hypothesis.present, -share, -Double(hypothesis.precedence)]
   }
 }
 

@@ -204,6 +204,7 @@ extension Symptoms {
     // What is unmapped or mapped in the one domain happens to the other.
     let owners = Set(elsewhere.compactMap(\.call.call.root)), holders = Set(elsewhere.map(\.root))
     let ids = Set(elsewhere.compactMap(\.call.call.id))
+    hypothesis.accounts = Self.accounts(elsewhere.map(\.call.call), .place)
     let strays = IOVARanges(history.lazy.filter { $0.root.map(owners.contains) == true }.map(\.call))
     credit(&hypothesis) { line in
       line.tables != .agrees

@@ -31,14 +31,23 @@ extension Symptoms {
   /// What all wrong leaves have in common. Those of calls that a wrong index explains are other pages' leaves.
   func wrongLeaves(unless others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     var leaves: [WrongLeaf] = []
-    for (call, verification) in wrongMaps where !isShifted(verification, by: others) {
+    // A shift that explains a few calls may do so by chance: consecutive pages make it likely.
+    let shifts = others.filter { other in
+      wrongMaps.count { isShifted($0.verification, by: [other]) } > wrongMaps.count / 2
+    }
+    for (call, verification) in wrongMaps where !isShifted(verification, by: shifts) {
       for sample in verification.samples {
         guard let leaf = Self.leaf(sample, in: call) else { continue }
         leaves.append(WrongLeaf(call: call, expected: leaf.expected, found: leaf.found))
       }
     }
     let moved = leaves.filter { !$0.samePage }
-    return Self.best(pageNumbers(moved)) + protections(leaves.filter { $0.samePage && !$0.sameFlags })
+    let pages = pageNumbers(moved)
+    // A leaf with a page number that nothing explains is somebody else's, and so are its permissions.
+    let own =
+      leaves.filter(\.samePage)
+      + moved.indices.filter { leaf in pages.contains { $0.leaves.contains(leaf) } }.map { moved[$0] }
+    return Self.best(pages) + protections(own.filter { !$0.sameFlags })
   }
 
   /// An explanation, and the leaves that it explains, by position.
@@ -68,6 +77,11 @@ extension Symptoms {
         "Map #\(first.call.number) at \(first.call.call.iova): the leaf should be \(hex(first.expected.rawValue)) "
           + "and is \(hex(first.found.rawValue)).",
       ], remedy: place + remedy)
+    if case .protectionMisread = cause {
+      hypothesis.accounts = Self.accounts(fitting.map(\.call), .permissions)
+    } else {
+      hypothesis.accounts = Self.accounts(fitting.map(\.call), .page)
+    }
     contradict(&hypothesis, spoils)
     credit(&hypothesis) { $0.tables != .agrees && $0.call.id.map(ids.contains) == true }
     hypothesis.precedence = precedence

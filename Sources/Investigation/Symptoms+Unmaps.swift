@@ -68,6 +68,7 @@ extension Symptoms {
         ]
       }
       credit(&hypothesis, ranges: Set(stale).subtracting(known))
+      hypothesis.accounts = Self.accounts(fitting.map(\.call), .cleared)
       // What was cleared in the wrong place explains what was left in the right one.
       hypothesis.isConsequence = isElsewhere
       return hypothesis
@@ -130,6 +131,7 @@ extension Symptoms {
           + "\(lines[first].iova) was right when that call returned, and is not there.")
     }
     let ids = Set(left.compactMap(\.call.id))
+    hypothesis.accounts = Self.accounts(left.map(\.call), .cleared)
     credit(
       &hypothesis,
       ranges: best.taken.union(

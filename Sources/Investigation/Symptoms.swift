@@ -39,6 +39,13 @@ struct Symptoms {
     credit(&hypothesis, ranges: Set(lines.indices.filter { explains(lines[$0]) }))
   }
 
+  /// The calls with something wrong in one respect.
+  static func accounts(
+    _ calls: some Sequence<RecordedCall>, _ aspect: Diagnosis.Account.Aspect
+  ) -> Set<Diagnosis.Account> {
+    Set(calls.compactMap { call in call.id.map { Diagnosis.Account(event: $0, aspect: aspect) } })
+  }
+
   /// Gives it the ranges at these positions.
   func credit(_ hypothesis: inout Diagnosis.Hypothesis, ranges: Set<Int>) {
     hypothesis.ranges = ranges
@@ -46,9 +53,10 @@ struct Symptoms {
     hypothesis.present = Double(hypothesis.ranges.reduce(UInt64(0)) { $0 &+ lines[$1].length }) / Double(bytes)
   }
 
-  /// Gives it those that belong to the entries of these calls.
+  /// Gives it those that belong to the entries of these calls, and the calls themselves where they went wrong.
   func credit(_ hypothesis: inout Diagnosis.Hypothesis, calls: some Sequence<Verified>) {
     let ids = Set(calls.compactMap(\.call.id))
+    hypothesis.accounts = Self.accounts(calls.lazy.filter { !$0.verification.agrees }.map(\.call), .place)
     credit(&hypothesis) { line in line.tables != .agrees && line.call.id.map(ids.contains) == true }
   }
 

@@ -13,11 +13,11 @@ struct ConfusionMatrix: CustomStringConvertible {
 
     init(mutation: String) { self.mutation = mutation }
 
-    mutating func add(_ diagnosis: Diagnosis, seed: UInt64, depth: Int, names: (Diagnosis.Cause) -> Bool) {
+    mutating func add(_ diagnosis: Diagnosis, seed: UInt64, isNamed: Bool, names: (Diagnosis.Cause) -> Bool) {
       judged += 1
       found[diagnosis.hypotheses.first?.cause.kind ?? "none", default: 0] += 1
       if diagnosis.hypotheses.first.map({ names($0.cause) }) == true { first += 1 }
-      if diagnosis.hypotheses.prefix(depth).contains(where: { names($0.cause) }) {
+      if isNamed {
         named += 1
       } else {
         note("taken for", diagnosis, seed)

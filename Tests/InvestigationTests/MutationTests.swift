@@ -46,13 +46,15 @@ import Testing
       guard trial.isHarmful else {
         row.harmless += 1
         // Some mutations do no harm most of the time; those few that are looked at are enough.
-        if row.harmless <= cases {
+        if row.harmless <= cases / 4 {
           let diagnosis = trial.diagnosis
           if !diagnosis.hypotheses.isEmpty { row.note(falseAlarm: diagnosis, seed: next) }
         }
         continue
       }
-      row.add(trial.diagnosis, seed: next, depth: mutation.mustBeFirst ? 1 : 2, names: trial.names)
+      let diagnosis = trial.diagnosis
+      let right = diagnosis.hypotheses.prefix(mutation.mustBeFirst ? 1 : 2).count { trial.names($0.cause) }
+      row.add(diagnosis, seed: next, isNamed: right >= (mutation.takesBoth ? 2 : 1), names: trial.names)
     }
     return row
   }
@@ -169,8 +171,9 @@ final class Bench {
       let requester = domains[page.domain].requester
     else { return }
     let word = driver.word(of: page.iova, in: domains[page.domain])
+    let expected = right.word(of: page.iova, in: twins[page.domain])
     if word & 1 == 0 { driver.latchFault(of: requester, at: page.iova) }
-    if word & 7 == 3 { driver.latchFault(of: requester, at: page.iova, cause: 15) }
+    if word & 7 == 3 && expected & 4 != 0 { driver.latchFault(of: requester, at: page.iova, cause: 15) }
     if word & 7 == 5 { driver.latchFault(of: requester, at: page.iova, cause: 14) }
   }
 
@@ -185,8 +188,8 @@ struct Mutation: Sendable {
   let name: String
   /// Workloads in which it can show, one of which is taken.
   var parts: [Workload.Parts] = [.card, .guest, [.card, .guest]]
-  /// Whether the second place is not enough.
-  var mustBeFirst = false
+  /// How many of the first two explanations it takes to name it, where not one of them will do.
+  var mustBeFirst = false, takesBoth = false
   /// Runs the steps with it, and says how a cause is told to be it.
   let run: @Sendable (Bench) -> (Diagnosis.Cause) -> Bool
 
@@ -428,6 +431,19 @@ struct Mutation: Sendable {
       bench.driver.latchFault(of: Scenario.card, at: 0xffff_f008)
       bench.harm = bench.hasLivePages
       return { $0 == .latchedFault }
+    },
+    // Two mistakes that do not hide each other.
+    Mutation(name: "page off, WRITE lost", takesBoth: true) { bench in
+      bench.driver.mistakes.pageDistance = 1
+      bench.driver.mistakes.flags = .writeLost
+      bench.run()
+      return { [.pageNumberOff(by: 1), .protectionMisread(.writeLost)].contains($0) }
+    },
+    Mutation(name: "page cut, unmap: nothing", parts: [.card], takesBoth: true) { bench in
+      bench.driver.mistakes.pageBits = 0xfffff
+      bench.driver.mistakes.cleared = .nothing
+      bench.run()
+      return { if case .pageNumberCut = $0 { true } else { $0 == .unmapIncomplete(.nothing) } }
     },
     // Odd pages only: minus one and a lost lowest bit come to the same.
     Mutation(name: "off by -1, odd pages") { bench in

@@ -118,6 +118,21 @@ import Testing
       ])
   }
 
+  @Test func aSecondMistakeComesBeforeTheRivalsOfTheFirst() {
+    driver.mistakes.pageBits = 0xfffff
+    driver.mistakes.flags = .writeLost
+    driver.mistakes.cleared = .nothing
+    for page: UInt64 in 0..<4 {
+      recording.map(domain, page << 12, to: 0x1_0000_0000 + page << 20, prot: page < 2 ? 7 : 5)
+    }
+    recording.unmap(domain, 0x3000)
+    #expect(
+      causes() == [
+        .pageNumberCut(lost: 0x100000), .protectionMisread(.writeLost), .unmapIncomplete(.nothing),
+        .pageNumberOff(by: -0x100000), .protectionMisread(.alwaysReadOnly),
+      ])
+  }
+
   @Test func whatKeepsTheIOMMUFromBeingUsedStandsBesideWhatTheTablesShow() {
     driver.mistakes = .losesEntries
     recording.map(domain, 0x1000, to: 0x1_0000_0000)
@@ -125,8 +140,9 @@ import Testing
     state.groups = [KernelState.Group(id: 3, defaultDomain: nil, domain: nil)]
     #expect(causes { $0.state = state } == [.entriesLost, .noDefaultDomain(secondCookie: false)])
     state.mapOperation = "map"
+    // That the entries are lost says no more than the signature does.
     #expect(
-      causes { $0.state = state } == [.otherSignature("map"), .entriesLost, .noDefaultDomain(secondCookie: false)])
+      causes { $0.state = state } == [.otherSignature("map"), .noDefaultDomain(secondCookie: false), .entriesLost])
   }
 
   @Test func largeCallsAreJudgedByWhatWasLookedAt() {
