@@ -61,7 +61,7 @@ test-lab: build lab
 	@IOMMULENS_LAB=1 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --filter LabTests
 
 bench:
-	@cd Benchmarks && $(SWIFT) run -c release benchmarks
+	@cd Benchmarks && $(SWIFT) build -c release && taskset -c 0 .build/release/benchmarks
 
 lint:
 	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources

@@ -12,6 +12,7 @@ let package = Package(
   products: [
     .library(name: "_core", type: .dynamic, targets: ["IOMMULensPython"]),
     .library(name: "PageTables", targets: ["PageTables"]),
+    .library(name: "Investigation", targets: ["Investigation", "IOMMUModel", "XuanTie", "Reports"]),
     .executable(name: "iommulens", targets: ["iommulens"]),
   ],
   dependencies: [
@@ -30,7 +31,10 @@ let package = Package(
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
       name: "Investigation",
-      dependencies: ["IOMMUModel", "GuestMemory", "LinuxKernel", .product(name: "GRDB", package: "GRDB.swift")],
+      dependencies: [
+        "IOMMUModel", "GuestMemory", "LinuxKernel", .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "GRDBSQLite", package: "GRDB.swift"),
+      ],
       swiftSettings: strict),
     .target(
       name: "Evidence", dependencies: ["Investigation", "IOMMUModel", "LinuxKernel", "PageTables"],

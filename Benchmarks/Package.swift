@@ -7,7 +7,10 @@ let package = Package(
   dependencies: [.package(name: "IOMMULens", path: "..")],
   targets: [
     .executableTarget(
-      name: "benchmarks", dependencies: [.product(name: "PageTables", package: "IOMMULens")],
+      name: "benchmarks",
+      dependencies: [
+        .product(name: "PageTables", package: "IOMMULens"), .product(name: "Investigation", package: "IOMMULens"),
+      ],
       swiftSettings: [.swiftLanguageMode(.v6)])
   ]
 )

@@ -13,7 +13,7 @@ public struct EvidenceReader: Sendable {
   /// Reads a text that is called `name`.
   public func read(_ bytes: [UInt8], name: String) -> Extraction {
     var pass = Pass(TextLines(bytes), name: name, profiles: profiles)
-    pass.run()
+    if let capture = pass.capture(bytes) { pass.take(capture) } else { pass.run() }
     return Extraction(
       name: name, lineCount: pass.text.count,
       findings: pass.findings.sorted { $0.lines.lowerBound < $1.lines.lowerBound },
@@ -28,9 +28,11 @@ public struct EvidenceReader: Sendable {
 private struct Pass {
   let text: TextLines
   let name: String
+  let profiles: [any DriverProfile]
   let calls: CallReader
   let translations: TranslationReader
   let readers: [any LineReader]
+  let devices: [any DeviceModel]
   /// The functions of drivers and devices that evidence is about.
   let functions: [String]
 
@@ -49,13 +51,16 @@ private struct Pass {
     for profile in profiles where !devices.contains(where: { $0.name == profile.device.name }) {
       devices.append(profile.device)
     }
+    self.devices = devices
+    self.profiles = profiles
     calls = CallReader(profiles: profiles)
     translations = TranslationReader(devices: devices)
     functions = Array(translations.functions.union(profiles.flatMap { $0.functions.map(\.symbol) })).sorted()
     readers = [
-      TraceReader(name: name), TranslationLogReader(functions: translations.functions), EntryReader(),
+      TraceReader(name: name), TranslationLogReader(devices: devices), EntryReader(),
       TableReader(name: name, profiles: profiles), RegisterReader(devices: devices), StateReader(devices: devices),
-      ValueReader(), ConfigurationReader(), SourceIndexReader(name: name), LogReader(name: name),
+      TypedStateReader(name: name, devices: devices), KernelStateReader(), ValueReader(), ConfigurationReader(),
+      SourceIndexReader(name: name), LogReader(name: name),
     ]
   }
 
@@ -83,6 +88,26 @@ private struct Pass {
     }
     settle()
   }
+
+  // MARK: Files that are one piece
+
+  /// Captured tables; nil when the text is something else.
+  func capture(_ bytes: [UInt8]) -> CaptureReader.Result? {
+    CaptureReader(devices: devices, profiles: profiles).read(bytes, name: name)
+  }
+
+  /// Takes the whole text as one piece of evidence.
+  mutating func take(_ capture: CaptureReader.Result) {
+    let lines = 1...max(1, text.count)
+    switch capture {
+    case .pages(let pages): findings.append(Finding(lines: lines, evidence: .pages(pages)))
+    case .notes(let notes, let device):
+      findings.append(Finding(lines: lines, evidence: .capture(notes), device: device))
+    case .refused(let reason): refusals.append(Refusal(lines: lines, reason: reason))
+    }
+  }
+
+  // MARK: Lines
 
   /// Adds what was read, unless it only repeats or completes what was read before it.
   private mutating func add(_ finding: Finding) {
@@ -113,7 +138,10 @@ private struct Pass {
   private mutating func extend(to finding: Finding, last evidence: Evidence) {
     guard let last = findings.popLast() else { return }
     let end = max(last.lines.upperBound, finding.lines.upperBound)
-    findings.append(Finding(lines: last.lines.lowerBound...end, evidence: evidence, remarks: last.remarks))
+    findings.append(
+      Finding(
+        lines: last.lines.lowerBound...end, evidence: evidence, remarks: last.remarks,
+        device: last.device ?? finding.device))
   }
 
   private func reading(at index: Int) -> Reading? {
@@ -212,8 +240,8 @@ private struct Pass {
       }
     } else if let result = translations.read(trace) {
       switch result {
-      case .translation(let translation):
-        findings.append(Finding(lines: lines, evidence: .translations([translation])))
+      case .translation(let translation, let device):
+        findings.append(Finding(lines: lines, evidence: .translations([translation]), device: device))
       case .refused(let reason): refuse(reason)
       }
     } else if let result = CookieReader.read(trace, of: text) {

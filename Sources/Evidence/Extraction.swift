@@ -1,5 +1,7 @@
-public import Investigation
 public import IOMMUModel
+public import Investigation
+public import LinuxKernel
+public import PageTables
 
 /// Something that a text tells, as an investigation keeps it.
 public enum Evidence: Hashable, Sendable {
@@ -14,6 +16,12 @@ public enum Evidence: Hashable, Sendable {
   case cookie(CookieRequest)
   /// Registers of the device at one moment.
   case registers(RegisterValues)
+  /// Pages of tables, by address.
+  case pages([GPA: [UInt8]])
+  /// What was noted beside captured pages.
+  case capture(TableCapture)
+  /// How the kernel had set up its devices.
+  case state(KernelState)
   /// Options of a kernel's configuration.
   case configuration(KernelConfiguration)
   /// An index computed in a driver's source.
@@ -34,10 +42,17 @@ public struct Finding: Hashable, Sendable {
   public let evidence: Evidence
   /// What must be said about how it was read, a sentence each.
   public let remarks: [String]
+  /// The device whose own words it is in, by ``DeviceModel/name``; nil when the text does not show one.
+  public let device: String?
+  /// The number that the text gives a call; nil when it gives none.
+  public let number: UInt64?
 
   /// Something read.
-  public init(lines: ClosedRange<Int>, evidence: Evidence, remarks: [String] = []) {
+  public init(
+    lines: ClosedRange<Int>, evidence: Evidence, remarks: [String] = [], device: String? = nil, number: UInt64? = nil
+  ) {
     (self.lines, self.evidence, self.remarks) = (lines, evidence, remarks)
+    (self.device, self.number) = (device, number)
   }
 }
 

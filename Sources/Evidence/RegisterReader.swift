@@ -26,7 +26,7 @@ struct RegisterReader: LineReader {
       line = MemoryLine(text[index])
     }
     let findings = collector.readings.map {
-      Finding(lines: text.numbers($0.lines), evidence: .registers($0.values))
+      Finding(lines: text.numbers($0.lines), evidence: .registers($0.values), device: $0.device)
     }
     return Reading(end: end, findings, refusals: refusals, noise: .transcript)
   }
@@ -52,7 +52,9 @@ struct RegisterReader: LineReader {
         continue
       }
       let offset = address - block
-      if device.registers.contains(where: { $0.offset == offset }) { collector.note(offset, word, line: index) }
+      if device.registers.contains(where: { $0.offset == offset }) {
+        collector.note(offset, word, line: index, of: device.name)
+      }
     }
     guard isMemory else { return }
     let number = text.number(index)
@@ -105,12 +107,12 @@ private struct MemoryLine {
 /// Sorts register values into readings.
 struct RegisterCollector {
   /// A reading and the lines it stands in, by index.
-  private(set) var readings: [(lines: Range<Int>, values: RegisterValues)] = []
+  private(set) var readings: [(lines: Range<Int>, values: RegisterValues, device: String)] = []
 
-  /// Adds a value; one that the last reading has already starts another.
-  mutating func note(_ offset: UInt64, _ value: UInt64, line: Int) {
-    if readings.isEmpty || readings[readings.count - 1].values[offset] != nil {
-      readings.append((line..<line + 1, RegisterValues()))
+  /// Adds a value of `device`; one that the last reading has already, or of another device, starts another.
+  mutating func note(_ offset: UInt64, _ value: UInt64, line: Int, of device: String) {
+    if readings.last.map({ $0.values[offset] != nil || $0.device != device }) ?? true {
+      readings.append((line..<line + 1, RegisterValues(), device))
     }
     let last = readings.count - 1
     readings[last].values.byOffset[offset] = value
@@ -148,7 +150,7 @@ struct StateReader: LineReader {
     }
     guard state.count >= Self.least else { return nil }
     return Reading(
-      end: end, Self.findings(device.registers(state: state), text.numbers(start..<end)), noise: .transcript)
+      end: end, Self.findings(device, state, text.numbers(start..<end)), noise: .transcript)
   }
 
   /// The members in a line, by name.
@@ -192,7 +194,7 @@ struct StateReader: LineReader {
     guard index > start, state.count >= Self.least else { return nil }
     return Reading(
       end: min(index, text.count),
-      Self.findings(device.registers(state: state), text.numbers(start..<min(index, text.count))),
+      Self.findings(device, state, text.numbers(start..<min(index, text.count))),
       noise: .transcript)
   }
 
@@ -202,8 +204,12 @@ struct StateReader: LineReader {
     return device.stateMembers.contains(name) ? name : nil
   }
 
-  private static func findings(_ values: RegisterValues, _ lines: ClosedRange<Int>) -> [Finding] {
-    values.byOffset.isEmpty ? [] : [Finding(lines: lines, evidence: .registers(values))]
+  private static func findings(
+    _ device: any DeviceModel, _ state: [String: UInt64], _ lines: ClosedRange<Int>
+  ) -> [Finding] {
+    let values = device.registers(state: state)
+    return values.byOffset.isEmpty
+      ? [] : [Finding(lines: lines, evidence: .registers(values), device: device.name)]
   }
 }
 

@@ -127,7 +127,8 @@ struct TableReader: LineReader {
           number: 0, call: call, root: nil, requester: nil, callers: row.callers,
           origin: "\(name):\(text.number(index))")
         return Finding(
-          lines: text.numbers(index..<index + 1), evidence: .call(recorded, profile: profile.identifier))
+          lines: text.numbers(index..<index + 1), evidence: .call(recorded, profile: profile.identifier),
+          number: row.number("seq"))
       }
     }
     return nil

@@ -4,11 +4,14 @@ import PageTables
 
 /// Reads prints of a device's translate function, one line a translation: `xmmuv1_translate addr 4294963200`.
 struct TranslationLogReader: LineReader {
-  /// The functions that translate.
-  let functions: Set<String>
+  /// The devices that are known.
+  let devices: [any DeviceModel]
 
   func read(at start: Int, of text: TextLines) -> Reading? {
-    guard let function = functions.first(where: { text[start].contains(word: $0) }) else { return nil }
+    guard
+      let device = devices.first(where: { $0.translateFunction.map(text[start].contains(word:)) ?? false }),
+      let function = device.translateFunction
+    else { return nil }
     guard let first = Self.translation(text[start], function: function) else { return nil }
     var runs = TranslationRuns()
     runs.add(first)
@@ -18,7 +21,8 @@ struct TranslationLogReader: LineReader {
       end += 1
     }
     return Reading(
-      end: end, [Finding(lines: text.numbers(start..<end), evidence: .translations(runs.all))])
+      end: end,
+      [Finding(lines: text.numbers(start..<end), evidence: .translations(runs.all), device: device.name)])
   }
 
   private static func translation(_ line: ArraySlice<UInt8>, function: String) -> RecordedTranslation? {

@@ -9,8 +9,8 @@ struct TranslationReader {
 
   /// What a backtrace with such a function gave.
   enum Result {
-    /// The translation, without its answer.
-    case translation(RecordedTranslation)
+    /// The translation, without its answer, and the device that made it.
+    case translation(RecordedTranslation, device: String?)
     /// Why it cannot be told: a sentence.
     case refused(String)
   }
@@ -34,7 +34,8 @@ struct TranslationReader {
     return .translation(
       RecordedTranslation(
         requester: nil, iova: IOVA(address), access: Self.access(frame.arguments["flag"]), answer: nil,
-        asker: asker(trace.frames.dropFirst(position + 1))))
+        asker: asker(trace.frames.dropFirst(position + 1))),
+      device: devices.first { $0.translateFunction == frame.function }?.name)
   }
 
   /// QEMU's `IOMMUAccessFlags`, by name or number; nil for anything else.

@@ -18,16 +18,16 @@ public struct GuestMemoryResolver {
   }
 
   private let process: QEMUProcess
-  private let monitor: Monitor
+  private let monitor: Monitor?
   private let debugger: CallableMemory.Reader?
 
   /// A resolver for the guest in `process`.
   ///
   /// - Parameters:
   ///   - process: from ``QEMUProcess/init(behind:)``.
-  ///   - monitor: asks the same QEMU.
+  ///   - monitor: asks the same QEMU; nil where it cannot be asked, and then only ``resolve(_:)`` works.
   ///   - debugger: reads guest-physical memory in the slow, certain way; the fast way is compared with it. Nil: not compared.
-  public init(process: QEMUProcess, monitor: @escaping Monitor, debugger: CallableMemory.Reader?) {
+  public init(process: QEMUProcess, monitor: Monitor?, debugger: CallableMemory.Reader?) {
     self.process = process
     self.monitor = monitor
     self.debugger = debugger
@@ -46,6 +46,14 @@ public struct GuestMemoryResolver {
       do throws(MemoryError) { located.append((region, try region.hostAddress(in: answer))) } catch { refusal = error }
     }
     if located.isEmpty, let refusal { throw refusal }
+    let found = try resolve(located)
+    return Resolution(
+      source: found.source, explanation: found.explanation, reached: found.reached,
+      missed: regions.filter { !found.reached.contains($0) })
+  }
+
+  /// The same for regions of which QEMU's own addresses are known already. Throws as ``resolve()`` does.
+  public func resolve(_ located: [(region: RAMRegion, host: HVA)]) throws(MemoryError) -> Resolution {
     var plan = Plan()
     let mappings = try ProcessMapping.all(ofProcess: process.pid)
     for (region, host) in located {
@@ -59,7 +67,7 @@ public struct GuestMemoryResolver {
     let proof = try compare(found.source, place: found.place, regions: found.reached)
     return Resolution(
       source: found.source, explanation: found.explanation + proof, reached: found.reached,
-      missed: regions.filter { !found.reached.contains($0) })
+      missed: located.map(\.region).filter { !found.reached.contains($0) })
   }
 
   /// Which way each region goes.
@@ -113,6 +121,7 @@ public struct GuestMemoryResolver {
   }
 
   private func ask(_ command: String) throws(MemoryError) -> String {
+    guard let monitor else { throw .monitorFailed(command: command, reason: "there is none") }
     do { return try monitor(command) } catch {
       throw .monitorFailed(command: command, reason: String(describing: error))
     }

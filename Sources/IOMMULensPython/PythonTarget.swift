@@ -25,7 +25,7 @@ final class PythonTarget: Target {
     }
   }
 
-  private func ask<Answer>(
+  func ask<Answer>(
     _ method: String, _ arguments: PythonValue..., answer: (PythonReference) throws -> Answer
   ) throws(TargetError) -> Answer {
     if abort != nil { throw TargetError("Interrupted.") }

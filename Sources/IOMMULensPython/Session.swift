@@ -10,6 +10,11 @@ internal import XuanTie
 final class Session {
   let target: PythonTarget
   let investigator: Investigator
+  /// The same on QEMU's side.
+  let device: DeviceInvestigator
+  let tenants: [any Tenant.Type] = [XuanTie.self]
+  /// The side that the symbols are of; nil until it was looked for.
+  var knownSide: SessionSide?
   /// The call before the last hit, when its entries were wrong and the user has not been told yet.
   var mismatch: (call: RecordedCall, verification: Verification)?
   /// The call at whose entry the user is stopped, to be told about when it returns.
@@ -17,15 +22,15 @@ final class Session {
 
   init(_ target: PythonTarget) {
     self.target = target
-    investigator = Investigator(target: target, tenants: Self.tenants)
+    let investigator = Investigator(target: target, tenants: tenants)
+    self.investigator = investigator
+    device = DeviceInvestigator(target: target, tenants: tenants) { investigator.store }
   }
-
-  /// The IOMMU families that this module knows.
-  static let tenants: [any Tenant.Type] = [XuanTie.self]
 
   /// What follows from everything recorded, the kernel's log as it is now included. A log that cannot be read (before the
   /// kernel has set it up, in a guest without one) is no reason to conclude nothing.
   func findings(reason: String) throws -> Findings {
+    if side == .qemu { return try device.findings(reason: reason) }
     if let profile = try? investigator.profile(), let records = try? investigator.kernelLog() {
       try investigator.requireStore().append(EvidenceReader(profiles: [profile]).logLines(of: records))
     }
@@ -81,8 +86,10 @@ let sessionConstructor: CFunction = {
     An investigation from inside a debugger.
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
-    function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None,
-    monitor(command) -> str and is_inside(function, thread or None, stack pointer or None) -> bool; each raises TargetError with a full sentence when it cannot answer.
+    function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
+    connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
+    for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
+    argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
     """
   ) { arguments in Session(PythonTarget(try arguments.object("debugger"))) }
 }
@@ -116,7 +123,7 @@ extension Arguments {
 }
 
 /// A method of `Session` that asks the target.
-private func session(
+func session(
   _ instance: BorrowedObject?, _ positional: BorrowedObject?, _ keywords: BorrowedObject?,
   _ signature: StaticString, _ documentation: StaticString,
   body: (Session, Arguments) throws -> PythonValue
@@ -126,7 +133,9 @@ private func session(
   }
 }
 
-var sessionMethods: [CFunction] {
+var sessionMethods: [CFunction] { kernelMethods + deviceMethods }
+
+private var kernelMethods: [CFunction] {
   [
     {
       session($0, $1, $2, "functions()", "The driver's map and unmap functions: symbol, kind, parameters.") {
@@ -135,13 +144,16 @@ var sessionMethods: [CFunction] {
     },
     {
       session($0, $1, $2, "status()", "What is known: driver, kernel, memory source, registers, investigation.") {
-        session, _ in .string(Terminal.status(session.investigator))
+        session, _ in
+        .string(session.side == .qemu ? Terminal.status(session.device) : Terminal.status(session.investigator))
       }
     },
     {
       session($0, $1, $2, "forget()", "Forgets what was found out about the target: other symbols, another guest.") {
         session, _ in
         session.investigator.forgetTarget()
+        session.device.forgetTarget()
+        session.knownSide = nil
         session.shown = nil
         return nil
       }
@@ -149,14 +161,16 @@ var sessionMethods: [CFunction] {
     {
       session($0, $1, $2, "target_ran()", "Forgets what changes while the guest runs.") { session, _ in
         session.investigator.targetRan()
+        session.device.targetRan()
         return nil
       }
     },
     {
       session($0, $1, $2, "prefer(memory='auto', qemu_pid=0)", "Chooses where guest memory is read from.") {
         session, arguments in
-        session.investigator.memoryPreference = try arguments.choice(
-          "memory", of: Investigator.MemoryPreference.self, default: .auto)
+        let preference = try arguments.choice("memory", of: Investigator.MemoryPreference.self, default: .auto)
+        session.investigator.memoryPreference = preference
+        session.device.memoryPreference = preference
         let pid = try arguments.optionalInt("qemu_pid") ?? 0
         guard let pid = Int32(exactly: pid), pid >= 0 else { throw InvalidArgument("qemu_pid must be a process id.") }
         session.investigator.processID = pid
@@ -166,7 +180,7 @@ var sessionMethods: [CFunction] {
     {
       session($0, $1, $2, "open(path)", "Starts or resumes the investigation in a file; returns what it holds.") {
         session, arguments in
-        try session.investigator.open(try arguments.string("path"))
+        try session.investigator.open(try arguments.string("path"), side: session.side)
         return .string(try Terminal.opened(session.investigator.requireStore()))
       }
     },
@@ -209,14 +223,16 @@ var sessionMethods: [CFunction] {
     {
       session($0, $1, $2, "unwatch(stops)", "Drops the rules that stop the guest, or those that only record.") {
         session, arguments in
-        let before = session.investigator.rules.count
-        session.investigator.dropRules(thatStop: try arguments.bool("stops"))
-        return .integer(before - session.investigator.rules.count)
+        let before = session.investigator.rules.count + session.device.rules.count
+        let stops = try arguments.bool("stops")
+        session.investigator.dropRules(thatStop: stops)
+        session.device.dropRules(thatStop: stops)
+        return .integer(before - session.investigator.rules.count - session.device.rules.count)
       }
     },
     {
       session($0, $1, $2, "is_watching()", "Whether the driver's functions still have to be watched.") { session, _ in
-        .bool(session.investigator.isWatching)
+        .bool(session.investigator.isWatching || session.device.isWatching)
       }
     },
     {
@@ -338,8 +354,8 @@ var sessionMethods: [CFunction] {
         "Walks for `iova` by the specification and, with `device_walk`, as the device does."
       ) { session, arguments in
         let selector = try arguments.selector()
-        let table = try session.investigator.table(selector)
-        let memory = try session.investigator.memory().source
+        let table = try session.view.table(selector)
+        let memory = try session.view.memory().source
         let iova = IOVA(try arguments.uint64("iova"))
         var text = Terminal.walk(
           table.root.mode.geometry.walk(iova, root: table.root.address, in: memory), requester: table.requester)
@@ -347,9 +363,9 @@ var sessionMethods: [CFunction] {
           guard let requester = table.requester else {
             throw InvalidArgument("No device is attached to this table: name one with -device.")
           }
-          let device = try session.investigator.profile().device
+          let device = try session.view.device()
           let translation = device.translate(
-            iova, access: .read, requester: requester, registers: try session.investigator.registers(), memory: memory)
+            iova, access: .read, requester: requester, registers: try session.view.registers(), memory: memory)
           text += "\n" + Terminal.deviceWalk(translation, name: device.name, access: .read)
         }
         return .string(text)
@@ -360,9 +376,9 @@ var sessionMethods: [CFunction] {
         $0, $1, $2, "translate(iova, device=None, domain=None, root=None, mode='sv39')",
         "Where the specification walk sends `iova`; None when it is not mapped."
       ) { session, arguments in
-        let table = try session.investigator.table(try arguments.selector())
+        let table = try session.view.table(try arguments.selector())
         let walk = table.root.mode.geometry.walk(
-          IOVA(try arguments.uint64("iova")), root: table.root.address, in: try session.investigator.memory().source)
+          IOVA(try arguments.uint64("iova")), root: table.root.address, in: try session.view.memory().source)
         return .init(walk.target)
       }
     },
@@ -372,7 +388,7 @@ var sessionMethods: [CFunction] {
         "dump(emit, first=None, last=None, flags=None, raw=False, device=None, domain=None, root=None, mode='sv39')",
         "Passes the tables' mappings, or with `raw` their entries, as pieces of text to emit(text)."
       ) { session, arguments in
-        let table = try session.investigator.table(try arguments.selector())
+        let table = try session.view.table(try arguments.selector())
         let flags = try arguments.optionalString("flags") ?? ""
         guard let required = PageTableEntry.Flags(letters: flags) else {
           throw InvalidArgument("'\(flags)' has a letter that is no PTE flag; use those of VRWXUGAD.")
@@ -384,7 +400,7 @@ var sessionMethods: [CFunction] {
         }
         let emit = try arguments.callable("emit")
         try Terminal.dump(
-          table.root, memory: session.investigator.memory().source, filter: filter,
+          table.root, memory: session.view.memory().source, filter: filter,
           raw: try arguments.optionalBool("raw") ?? false
         ) { text in
           _ = try emit.call(.string(text))
@@ -408,6 +424,7 @@ var sessionMethods: [CFunction] {
     {
       session($0, $1, $2, "devices()", "Who is behind the IOMMU, as the kernel and the device's tables see it.") {
         session, _ in
+        if session.side == .qemu { return .string(Terminal.devices(try session.view.contexts(), state: KernelState())) }
         let state = (try? session.investigator.kernelState()) ?? KernelState()
         return .string(Terminal.devices(try session.investigator.contexts(for: state), state: state))
       }
@@ -429,25 +446,24 @@ var sessionMethods: [CFunction] {
       session($0, $1, $2, "registers()", "The device's registers, decoded.") { session, _ in
         .string(
           Terminal.registers(
-            try session.investigator.registers(), device: try session.investigator.profile().device,
-            block: try session.investigator.registerBlock()))
+            try session.view.registers(), device: try session.view.device(),
+            block: try session.view.registerBlock()))
       }
     },
     // MARK: Conclusions
     {
       session(
-        $0, $1, $2, "check(first=None, last=None, limit=20)",
-        "Compares recorded calls, tables and device: at most `limit` ranges, worst first."
+        $0, $1, $2, "check(first=None, last=None, limit=None)",
+        "Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."
       ) { session, arguments in
         let findings = try session.findings(reason: "check")
-        let check = try arguments.iovas().map(findings.check(in:)) ?? findings.check
-        let text = Terminal.check(check, limit: max(try arguments.optionalInt("limit") ?? 20, 0))
-        return .string(text + (Terminal.running(findings).map { "\n" + $0 } ?? ""))
+        let limit = try arguments.optionalInt("limit").map { max($0, 0) }
+        return .string(Terminal.check(of: findings, in: try arguments.iovas(), limit: limit))
       }
     },
     {
       session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
-        .string(Terminal.diagnosis(try session.findings(reason: "diagnose").diagnosis))
+        .string(Terminal.diagnosis(of: try session.findings(reason: "diagnose")))
       }
     },
     {
@@ -455,13 +471,13 @@ var sessionMethods: [CFunction] {
         $0, $1, $2, "import_texts(paths)",
         "Takes in evidence from text files; returns what was read and what was not."
       ) { session, arguments in
-        let profiles = Session.tenants.flatMap { $0.profiles }
+        let profiles = session.tenants.flatMap { $0.profiles }
         let reader = EvidenceReader(profiles: profiles)
         let store = try session.investigator.requireStore()
         let extractions = try arguments.stringList("paths").map { path in
           reader.read(try EvidenceFile.bytes(at: path), name: path)
         }
-        let result = try EvidenceImport(extractions, into: store)
+        let result = try EvidenceImport(extractions, into: store, profiles: profiles)
         return .string(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
       }
     },

@@ -229,6 +229,10 @@ public protocol DeviceModel: Sendable {
   /// known.
   var translateFunction: String? { get }
 
+  /// How many bytes one translation that works covers, where that is always the same: QEMU asks for the next byte beyond it.
+  /// Nil when it differs or is not known.
+  var translationSpan: UInt64? { get }
+
   /// Members of the implementation's state that tell a register's value, as ``registers(state:)`` takes them.
   var stateMembers: Set<String> { get }
 
@@ -249,6 +253,12 @@ public protocol DeviceModel: Sendable {
   func translate(
     _ iova: IOVA, access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
   ) -> DeviceTranslation
+
+  /// What the device does with many accesses of one kind of one requester. A model that implements it looks the requester
+  /// up once and tells pages together; without it every page is translated by itself.
+  func translator(
+    access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
+  ) -> any DeviceTranslator
 }
 
 extension DeviceModel {
@@ -256,6 +266,8 @@ extension DeviceModel {
   public var usualRegisterBlock: GPA? { nil }
   /// Not known.
   public var translateFunction: String? { nil }
+  /// Not known.
+  public var translationSpan: UInt64? { nil }
   /// None known.
   public var stateMembers: Set<String> { [] }
   /// None.

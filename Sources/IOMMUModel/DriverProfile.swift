@@ -112,6 +112,9 @@ public protocol Tenant: Sendable {
 
   /// All its profiles, to find the one that fits a call in a text or a name in a file.
   static var profiles: [any DriverProfile] { get }
+
+  /// The family's devices as they are implemented in QEMU.
+  static var implementations: [any DeviceImplementation] { get }
 }
 
 extension Tenant {
@@ -119,4 +122,7 @@ extension Tenant {
   public static func profile(identifier: String) -> (any DriverProfile)? {
     profiles.first { $0.identifier == identifier }
   }
+
+  /// None is known.
+  public static var implementations: [any DeviceImplementation] { [] }
 }

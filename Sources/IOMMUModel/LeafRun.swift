@@ -91,3 +91,30 @@ extension LeafRun {
     return entry.isPointer ? entry : nil
   }
 }
+
+extension LeafRun {
+  /// How many 4 KiB pages one leaf covers; at least 1.
+  public var pagesPerLeaf: UInt64 { max(span >> 12, 1) }
+
+  /// How many 4 KiB pages the run covers; the largest number when it is larger.
+  public var pages: UInt64 {
+    let (pages, overflow) = count.multipliedReportingOverflow(by: pagesPerLeaf)
+    return overflow ? .max : pages
+  }
+
+  /// Where the run's 4 KiB page `position` leads when its leaf is as it should be, and how many pages from it on lead to
+  /// the addresses that follow, at least 1; the end of the run is not looked at.
+  public func target(ofPage position: UInt64) -> (address: GPA, contiguous: UInt64) {
+    let (number, page) = position.quotientAndRemainder(dividingBy: pagesPerLeaf)
+    let entry = leaf(number)
+    if entry.isContiguous {
+      // A group of 64 KiB, whatever the lowest bits of its page number (Svnapot, table 5.1).
+      let inGroup = (iova(number).rawValue >> 12 &+ page) & 0xf
+      return (GPA(entry.address.rawValue & ~0xffff | inGroup << 12), 16 - inGroup)
+    }
+    let address = entry.address + page << 12
+    guard step == pagesPerLeaf << 10 else { return (address, pagesPerLeaf - page) }
+    // Page numbers have 44 bits and start again at 0.
+    return (address, (1 << 44) - (address.rawValue >> 12 & 0xfff_ffff_ffff))
+  }
+}

@@ -56,6 +56,12 @@ public struct Diagnosis: Sendable {
     case noCacheCoherency
     /// VFIO refuses because interrupts are not remapped.
     case unsafeInterrupts
+    /// The device was seen to translate to another address than the call that maps it.
+    case translatedElsewhere
+    /// The device was seen to pass addresses untranslated.
+    case passesUntranslated
+    /// The device was seen to refuse what calls map.
+    case refusedThoughMapped
     /// Nobody hears of faults: no interrupt handler, or a register read at the wrong place.
     case silentFaults
   }
@@ -194,6 +200,15 @@ public struct Diagnosis: Sendable {
     /// What logs say.
     public var log: [LogLine] = []
 
+    /// What the device was seen to translate; nil when nothing was.
+    public var translations: TranslationCheck?
+    /// A fault that was seen to outlive the repair of its entry.
+    public var outlivedRepair: OutlivedRepair?
+    /// How many calls were verified against captures made later, and against which; nil when none was.
+    public var laterVerification: String?
+    /// Facts about the driver's source.
+    var sourceIndices = SourceIndices([:], profile: UnknownDriver(device: UnknownDevice()))
+
     /// A context.
     public init(kernel: KernelPaging? = nil, source: String? = nil) {
       self.kernel = kernel
@@ -203,10 +218,10 @@ public struct Diagnosis: Sendable {
 
   /// Explains `calls`, each with what was found right after it, and `check`, the state now.
   public init(
-    _ calls: [(call: RecordedCall, verification: Verification)], history: [RecordedCall], profile: any DriverProfile,
-    check: CrossCheck?, context: Context
+    _ calls: some Sequence<(call: RecordedCall, verification: Verification)>, history: [RecordedCall],
+    profile: any DriverProfile, check: CrossCheck?, context: Context
   ) {
-    let symptoms = Symptoms(calls, history: history, profile: profile, check: check, context: context)
+    let symptoms = Symptoms(Array(calls), history: history, profile: profile, check: check, context: context)
     self.calls = symptoms.maps.count
     disagreeing = symptoms.wrongMaps.count
     staleUnmaps = symptoms.wrongUnmaps.count
@@ -218,6 +233,10 @@ public struct Diagnosis: Sendable {
     found += symptoms.wrongUnmapping(unless: found)
     found += symptoms.deviceCauses(after: found)
     found += symptoms.bringUpCauses()
+    found += symptoms.indirectCauses(after: found)
+    found += symptoms.outlivedRepair(after: found)
+    found += symptoms.translationCauses(after: found)
+    found = symptoms.corroborated(found)
     var ranked = Self.ranked(found)
     if !ranked.isEmpty, let fault = symptoms.faultThatWillStay(beside: ranked) { ranked[0].effects.append(fault) }
     hypotheses = ranked

@@ -6,6 +6,7 @@ public import PageTables
 public struct Findings {
   /// All calls, in order.
   public let calls: [RecordedCall]
+  /// The calls that the comparison is about, in order: those that had returned when the tables were read.
   private let finished: [RecordedCall]
   /// The calls that had not returned yet: their entries are half written, so nothing is concluded from them.
   public let running: [RecordedCall]
@@ -29,33 +30,51 @@ public struct Findings {
   public let state: KernelState?
   /// Log lines that say something about the devices.
   public let log: [LogLine]
+  /// What the device was seen to translate, against the calls.
+  public let translations: TranslationCheck
+  /// What must be said about the record, a sentence each.
+  public let remarks: [String]
 
-  /// Works out what follows from `store`; `running` are the calls that have not returned yet.
+  /// Works out what follows from `store`; `running` are the calls that have not returned yet, and `calls` are those of the
+  /// store if they are at hand.
   public init(
     store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
-    running: [RecordedCall] = []
+    running: [RecordedCall] = [], calls known: [RecordedCall]? = nil
   ) throws(InvestigationError) {
-    let calls = try store.calls()
+    let calls = if let known { known } else { try store.calls() }
     let unfinished = Set(running.compactMap(\.id))
-    let finished = calls.filter { $0.id.map { !unfinished.contains($0) } ?? true }
+    facts = try store.facts()
+    let history = CallHistory(calls, facts: facts)
+    let moment = try store.snapshotReason().flatMap(CaptureMoment.init(reason:))
+    var finished = history.calls(at: moment)
+    if !unfinished.isEmpty { finished.removeAll { $0.id.map(unfinished.contains) ?? false } }
     self.calls = calls
     self.finished = finished
     self.running = running
     verifications = try store.verifications()
-    facts = try store.facts()
     notes = try store.notes()
     self.profile = profile
     self.memory = memory
     self.registers = registers
     let replay = Replay(finished, profile: profile)
     check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
-    var verified: [(call: RecordedCall, verification: Verification)] = []
-    for call in finished { if let id = call.id, let found = verifications[id] { verified.append((call, found)) } }
+    let verifications = verifications
+    let verified = history.calls.lazy.compactMap { call in
+      call.id.flatMap { verifications[$0] }.map { (call: call, verification: $0) }
+    }
     state = try store.kernelState()
     log = try store.logLines()
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
     (context.registers, context.memory, context.state, context.log) = (registers, memory, state, log)
     context.cookies = try store.cookieRequests()
+    translations = TranslationCheck(try store.translations(), calls: history.calls, device: profile.device)
+    context.translations = translations
+    context.outlivedRepair = OutlivedRepair(
+      readings: try store.registerReadings(), entries: try store.factHistory(prefix: Fact.entries),
+      device: profile.device)
+    context.laterVerification = facts[Fact.laterVerification]
+    context.sourceIndices = SourceIndices(facts, profile: profile)
+    remarks = Self.remarks(history, moment: moment, compared: finished)
     context.interruptIsUnheard = facts[Fact.faultInterrupt].map { $0 != "handled" }
     diagnosis = Diagnosis(verified, history: finished, profile: profile, check: check, context: context)
   }
@@ -65,6 +84,40 @@ public struct Findings {
     CrossCheck(
       finished, replay: Replay(finished, profile: profile), profile: profile, registers: registers, memory: memory,
       range: iovas)
+  }
+
+  /// What must be said about which calls the comparison takes in.
+  private static func remarks(
+    _ history: CallHistory, moment: CaptureMoment?, compared: [RecordedCall]
+  ) -> [String] {
+    var remarks: [String] = []
+    let rootless = history.calls.count { $0.root == nil }
+    if rootless > 0 {
+      remarks.append("The table of \(counted(rootless, "call")) is not known, so that they are not compared.")
+    }
+    if let moment, moment.before == 0 {
+      remarks.append(
+        "None of the recorded calls is known to have been made before the tables in \(moment.file) were captured: they are "
+          + "not compared.")
+    } else if let moment, let before = moment.before {
+      let left = history.calls.count - compared.count
+      remarks.append(
+        "The tables are those in \(moment.file), as they were before call \(before)"
+          + (left == 0 ? "." : ": \(counted(left, "call")) from then on \(left == 1 ? "is" : "are") left out."))
+    }
+    let gaps = history.gaps.filter { gap in moment?.before.map { gap.lowerBound < $0 } ?? true }
+    if !gaps.isEmpty {
+      let shown = gaps.prefix(4).map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound) to \($0.upperBound)" }
+      remarks.append(
+        "Calls \(shown.joined(separator: ", "))\(gaps.count > 4 ? " and others" : "") are not recorded: what they unmapped "
+          + "or mapped anew would show as a disagreement.")
+    }
+    if !history.unplaced.isEmpty {
+      remarks.append(
+        "\(counted(history.unplaced.count, "call")) of texts without numbers \(history.unplaced.count == 1 ? "is" : "are") "
+          + "left out: when they were made is not known.")
+    }
+    return remarks
   }
 
   /// The CPU's paging as recorded.

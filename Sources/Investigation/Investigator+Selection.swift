@@ -18,8 +18,9 @@ public struct TableSelector: Sendable {
   }
 }
 
-extension Investigator {
-  /// The table that `selector` names. Without one: the last recorded call's domain, or the only translated device's.
+extension DeviceView {
+  /// The table that `selector` names. Without one: that of the device that last asked here, of the last recorded call's
+  /// domain, or of the only translated device.
   public func table(_ selector: TableSelector) throws -> (root: TableRoot, requester: RequesterID?) {
     if let root = selector.root { return (root, selector.device) }
     if let pointer = selector.domain {
@@ -27,6 +28,7 @@ extension Investigator {
       return (domain.root, requester(of: domain))
     }
     if let device = selector.device { return (try root(of: device), device) }
+    if let asking { return (try root(of: asking), asking) }
     if let last = try store?.lastCall(), let root = last.root { return (root, last.requester) }
     let translated = try contexts().filter { $0.firstStage != nil }
     if translated.count == 1, let root = translated[0].firstStage { return (root, translated[0].requester) }

@@ -49,3 +49,8 @@ extension LogLine.Meaning {
     Pattern(words: ["AMD-Vi: Event logged", "IO_PAGE_FAULT"], meaning: .fault),
   ]
 }
+
+extension LogLine {
+  /// Where it stands and what it says, as evidence.
+  var quoted: String { "\(origin), line \(line): \(text)" }
+}

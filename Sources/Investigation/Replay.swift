@@ -4,13 +4,13 @@ public import PageTables
 /// The recorded calls carried out again on paper: what should be mapped now, and what overwrote what.
 ///
 /// The table's indices are those of a geometry, so that a hypothesis about the driver can be replayed: with a wrong shift
-/// several IOVAs share one entry.
+/// several IOVAs share one entry. Everything is kept by ranges: a call costs the ranges that it meets, not its pages.
 public struct Replay: Sendable {
-  /// One 4 KiB piece of a mapping.
+  /// A 4 KiB page of a call.
   public struct Page: Hashable, Sendable {
     /// The position of its call in the replayed calls.
     public let call: Int
-    /// The run of the call's leaves, and the leaf within it.
+    /// The run of the call's leaves, and the page within it: 0 for the run's first.
     public let run: Int, position: UInt64
   }
 
@@ -22,90 +22,131 @@ public struct Replay: Sendable {
     public let iova: IOVA
   }
 
-  /// What is mapped after the last call, by IOVA.
-  public private(set) var live: [Key: Page] = [:]
-  /// What was mapped and is no longer: the call that unmapped it.
-  public private(set) var unmapped: [Key: Int] = [:]
-  /// Pages whose entry another IOVA's mapping took while they were mapped, with the position of the taking call.
-  public private(set) var overwritten: [Key: Int] = [:]
+  /// Consecutive pages of one domain that one call mapped to consecutive pages of a run.
+  public struct LiveRange: Hashable, Sendable {
+    /// The first page.
+    public let key: Key
+    /// How many pages of 4 KiB.
+    public let pages: UInt64
+    /// What the first of them is in its call.
+    public let page: Page
+    /// The position of the call that took the pages' entries for other IOVAs; nil while they have them.
+    public let overwrittenBy: Int?
+  }
+
+  /// Consecutive pages of one domain that one call unmapped.
+  public struct UnmappedRange: Hashable, Sendable {
+    /// The first page.
+    public let key: Key
+    /// How many pages of 4 KiB.
+    public let pages: UInt64
+    /// The position of the call.
+    public let call: Int
+  }
+
   /// How often a live page was overwritten, over the whole history.
   public private(set) var overwrites = 0
   /// The calls (positions) that lost at least one page to another.
   public private(set) var victims: Set<Int> = []
-  /// The calls (positions) that ask for more pages than can be followed: garbage, or a driver gone mad.
+  /// The calls (positions) that ask for more than can be followed: garbage, or a driver gone mad.
   public private(set) var leftOut: [Int] = []
-  /// The calls' leaves, by position.
-  public private(set) var runs: [[LeafRun]] = []
 
-  private struct Slot: Hashable {
-    let root: GPA
-    let indices: UInt64
-  }
+  private let calls: [RecordedCall]
+  private let profile: any DriverProfile
+  private var tables: [GPA: ReplayedTable] = [:]
 
-  /// Replays `calls` in order. `geometry` gives the driver's indices for a root; a call with which more than `limit` pages
-  /// (16 GiB) would be mapped at a time is left out.
+  /// Replays `calls` in order. `geometry` gives the driver's indices for a root.
+  ///
+  /// A map call for more than its table can translate is left out, and so is one with which more than `limit` ranges of
+  /// entries would be followed at a time. The right geometry stays far below that; one that is wrong at the leaf tables has
+  /// a range for every page.
   public init(
     _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 22,
     geometry: (TableRoot) -> TableGeometry = { $0.mode.geometry }
   ) {
-    var owner: [Slot: Key] = [:]
+    self.calls = calls
+    self.profile = profile
+    var spaces: [TableRoot: SlotSpaces] = [:]
+    var losses = ReplayedTable.Losses()
     for (number, recorded) in calls.enumerated() {
-      guard let root = recorded.root else {
-        runs.append([])
-        continue
+      guard let root = recorded.root else { continue }
+      let known = spaces[root] ?? SlotSpaces(geometry(root))
+      spaces[root] = known
+      if recorded.call.isMap {
+        let runs = profile.leaves(of: recorded.call, mode: root.mode)
+        let isFollowed = tables[root.address, default: ReplayedTable(known)].map(
+          runs, by: number, known, limit: UInt64(max(0, limit)), &losses)
+        if !isFollowed { leftOut.append(number) }
+      } else {
+        tables[root.address, default: ReplayedTable(known)].unmap(recorded.call, by: number, known, &losses)
       }
-      let indices = geometry(root)
-      func slot(_ iova: IOVA) -> Slot {
-        var packed: UInt64 = 0
-        for level in 0...indices.rootLevel {
-          packed |= UInt64(indices.index(of: iova, atLevel: level)) << UInt64(level * 11)
-        }
-        return Slot(root: root.address, indices: packed)
+    }
+    overwrites = losses.overwrites
+    victims = losses.victims
+  }
+
+  /// The run of leaves that `page` is of; nil when it is no page of this replay.
+  public func run(of page: Page) -> LeafRun? {
+    var leaves = Leaves(self)
+    return leaves.run(of: page)
+  }
+
+  /// Looks up runs of leaves, and keeps those of the last calls: one call may have thousands.
+  struct Leaves {
+    private let replay: Replay
+    private var known: [Int: [LeafRun]] = [:]
+    private var size = 0
+    private static let room = 1 << 16
+
+    init(_ replay: Replay) { self.replay = replay }
+
+    /// The run that `page` is of; nil when it is no page of the replay.
+    mutating func run(of page: Page) -> LeafRun? {
+      if let runs = known[page.call] { return runs.indices.contains(page.run) ? runs[page.run] : nil }
+      guard replay.calls.indices.contains(page.call), let root = replay.calls[page.call].root else { return nil }
+      let runs = replay.profile.leaves(of: replay.calls[page.call].call, mode: root.mode)
+      if size > Self.room {
+        known.removeAll(keepingCapacity: true)
+        size = 0
       }
-      let leaves = profile.leaves(of: recorded.call, mode: root.mode)
-      runs.append(leaves)
-      guard leaves.allSatisfy({ $0.count <= UInt64(max(0, limit - live.count)) }) else {
-        leftOut.append(number)
-        continue
-      }
-      for (order, run) in leaves.enumerated() {
-        for position in 0..<run.count {
-          let key = Key(root: root.address, iova: run.iova(position))
-          if let previous = owner[slot(key.iova)], previous != key, let page = live[previous] {
-            overwritten[previous] = number
-            overwrites += 1
-            victims.insert(page.call)
-          }
-          owner[slot(key.iova)] = key
-          overwritten[key] = nil
-          unmapped[key] = nil
-          live[key] = Page(call: number, run: order, position: position)
-        }
-      }
-      if !recorded.call.isMap {
-        for key in keys(of: recorded.call, root: root.address) {
-          if live.removeValue(forKey: key) != nil {
-            overwritten[key] = nil
-            unmapped[key] = number
-          }
-          if let previous = owner.removeValue(forKey: slot(key.iova)), previous != key, let page = live[previous] {
-            overwritten[previous] = number
-            overwrites += 1
-            victims.insert(page.call)
-          }
-        }
-      }
+      known[page.call] = runs
+      size += runs.count + 1
+      return runs.indices.contains(page.run) ? runs[page.run] : nil
     }
   }
 
-  /// The pages that an unmap clears, in order: one that was never mapped may share its entry with one that is.
-  private func keys(of call: DriverCall, root: GPA) -> [Key] {
-    // A garbage length must not be counted out page by page.
-    if call.length / 4096 > 1 << 20 {
-      return live.keys.filter { $0.root == root && call.covers($0.iova) }.sorted {
-        $0.iova - call.iova < $1.iova - call.iova
+  /// What is mapped after the last call, by root and IOVA.
+  public var live: [LiveRange] {
+    var found: [LiveRange] = []
+    forEachRange { key, pages, state in
+      if let page = state.page {
+        found.append(LiveRange(key: key, pages: pages, page: page, overwrittenBy: state.overwrittenBy))
       }
     }
-    return (0..<call.length / 4096).map { Key(root: root, iova: call.iova + $0 &* 4096) }
+    return found
+  }
+
+  /// What was mapped and is no longer, by root and IOVA.
+  public var unmapped: [UnmappedRange] {
+    var found: [UnmappedRange] = []
+    forEachRange { key, pages, state in
+      if state.page == nil { found.append(UnmappedRange(key: key, pages: pages, call: state.call)) }
+    }
+    return found
+  }
+
+  /// Live ranges whose entries another IOVA's mapping took while they were mapped.
+  public var overwritten: [LiveRange] { live.filter { $0.overwrittenBy != nil } }
+
+  /// Calls `body` with every range in `iovas`, by root and IOVA. A page counts when one of its bytes is wanted.
+  func forEachRange(
+    in iovas: ClosedRange<IOVA> = IOVA(0)...IOVA(.max), _ body: (Key, UInt64, ReplayedTable.PageState) -> Void
+  ) {
+    let pages = iovas.lowerBound.rawValue >> 12..<(iovas.upperBound.rawValue >> 12) + 1
+    for (root, table) in tables.sorted(by: { $0.key < $1.key }) {
+      table.pages.forEach(from: pages.lowerBound, to: pages.upperBound) {
+        body(Key(root: root, iova: IOVA($0.start << 12)), $0.count, $0.value)
+      }
+    }
   }
 }

@@ -43,7 +43,7 @@ extension InvestigationStore {
     }
   }
 
-  private static func translation(_ row: Row) throws -> RecordedTranslation {
+  static func translation(_ row: Row) throws -> RecordedTranslation {
     func access(_ column: String) throws -> Access? {
       guard let code: Int = try row.optional(column) else { return nil }
       guard let access = UInt8(exactly: code).flatMap(Access.init) else {
@@ -116,13 +116,15 @@ extension InvestigationStore {
   /// All requests for DMA cookies, in order.
   public func cookieRequests() throws(InvestigationError) -> [CookieRequest] {
     try read { db in
-      try Row.fetchAll(db, sql: "SELECT * FROM cookie ORDER BY event").map { row in
-        CookieRequest(
-          id: EventID(rawValue: try row.value("event")), domain: KVA(unsigned(try row.value("domain"))),
-          held: unsigned(try row.value("held")),
-          callers: (try row.value("callers") as String).split(separator: "\n").map(String.init))
-      }
+      try Row.fetchAll(db, sql: "SELECT * FROM cookie ORDER BY event").map(Self.cookieRequest)
     }
+  }
+
+  static func cookieRequest(_ row: Row) throws -> CookieRequest {
+    CookieRequest(
+      id: EventID(rawValue: try row.value("event")), domain: KVA(unsigned(try row.value("domain"))),
+      held: unsigned(try row.value("held")),
+      callers: (try row.value("callers") as String).split(separator: "\n").map(String.init))
   }
 
   // MARK: Logs
@@ -146,13 +148,15 @@ extension InvestigationStore {
   /// All log lines, in the order in which they were stored.
   public func logLines() throws(InvestigationError) -> [LogLine] {
     try read { db in
-      try Row.fetchAll(db, sql: "SELECT * FROM log ORDER BY event").map { row in
-        LogLine(
-          origin: try row.value("origin"), line: try row.value("line"),
-          time: (try row.optional("time_ns") as Int64?).map(unsigned), text: try row.value("text"),
-          meaning: LogLine.Meaning(rawValue: try row.value("meaning")) ?? .other)
-      }
+      try Row.fetchAll(db, sql: "SELECT * FROM log ORDER BY event").map(Self.logLine)
     }
+  }
+
+  static func logLine(_ row: Row) throws -> LogLine {
+    LogLine(
+      origin: try row.value("origin"), line: try row.value("line"),
+      time: (try row.optional("time_ns") as Int64?).map(unsigned), text: try row.value("text"),
+      meaning: LogLine.Meaning(rawValue: try row.value("meaning")) ?? .other)
   }
 }
 

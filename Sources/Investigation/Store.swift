@@ -150,9 +150,24 @@ public final class InvestigationStore {
     }
   }
 
-  func write<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
+  /// Runs `body` in one transaction. In a bulk one SQLite does not look up for every row what the row refers to; `body`
+  /// must have written that itself.
+  func write<T>(isBulk: Bool = false, _ body: (Database) throws -> T) throws(InvestigationError) -> T {
     let before = session
-    do { return try database.write(body) } catch {
+    do {
+      guard isBulk else { return try database.write(body) }
+      return try database.writeWithoutTransaction { db in
+        try db.execute(sql: "PRAGMA foreign_keys = OFF")
+        defer { try? db.execute(sql: "PRAGMA foreign_keys = ON") }
+        var result: T?
+        try db.inTransaction(.immediate) {
+          result = try body(db)
+          return .commit
+        }
+        guard let result else { throw DatabaseError(message: "the transaction was not run") }
+        return result
+      }
+    } catch {
       session = before
       throw Self.failure(error, path: path)
     }
@@ -163,6 +178,15 @@ public final class InvestigationStore {
   }
 
   func event(_ db: Database, kind: String) throws -> EventID {
+    try event(db, kind: kind, Self.eventInsert(db))
+  }
+
+  private static func eventInsert(_ db: Database) throws -> RawInsert {
+    RawInsert(
+      try db.cachedStatement(sql: "INSERT INTO event(session, sequence, monotonic_ns, kind) VALUES (?, ?, ?, ?)"))
+  }
+
+  private func event(_ db: Database, kind: String, _ columns: RawInsert) throws -> EventID {
     if session == nil {
       try db.execute(
         sql: "INSERT INTO session(side, process, started) VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
@@ -173,9 +197,11 @@ public final class InvestigationStore {
     var now = timespec()
     clock_gettime(CLOCK_MONOTONIC, &now)
     sequence += 1
-    let statement = try db.cachedStatement(
-      sql: "INSERT INTO event(session, sequence, monotonic_ns, kind) VALUES (?, ?, ?, ?)")
-    try statement.execute(arguments: [session, sequence, Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec), kind])
+    columns.bind(1, session)
+    columns.bind(2, sequence)
+    columns.bind(3, Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec))
+    columns.bind(4, kind)
+    try columns.run()
     return EventID(rawValue: db.lastInsertedRowID)
   }
 
@@ -183,33 +209,68 @@ public final class InvestigationStore {
 
   /// Stores a call and returns it with its event's number and its own.
   public func append(_ recorded: RecordedCall) throws(InvestigationError) -> RecordedCall {
-    var stored = recorded
-    try write { db in
-      let call = recorded.call
-      let kind = call.isMap ? "map" : "unmap"
-      let id = try event(db, kind: kind)
-      let number = try Int.fetchOne(
-        db.cachedStatement(sql: "SELECT coalesce(max(number), 0) + 1 FROM call WHERE kind = ?"), arguments: [kind])
-      stored.id = id
-      stored.number = number ?? 1
-      var allocation: UInt64?
-      if case .map(_, _, let flags) = call.operation { allocation = flags?.rawValue }
-      try db.cachedStatement(
-        sql: """
-          INSERT INTO call(event, kind, number, function, domain, iova, length, page_size, page_count, target, prot, gfp,
-                           requester, root, mode, origin)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-          """
-      ).execute(arguments: [
-        id.rawValue, kind, stored.number, call.function, signed(call.domain.rawValue), signed(call.iova.rawValue),
-        signed(call.length), call.pages.map { signed($0.size) }, call.pages.map { signed($0.count) },
-        call.target.map { signed($0.rawValue) }, call.protection.map { Int64($0.rawValue) }, allocation.map(signed),
-        recorded.requester.map { Int64($0.rawValue) }, recorded.root.map { signed($0.address.rawValue) },
-        recorded.root?.mode.rawValue, recorded.origin,
-      ])
-      try insertCallers(recorded.callers, of: id, db)
+    try append(calls: CollectionOfOne(recorded)).first ?? recorded
+  }
+
+  /// Stores many calls, all or none of them, and returns them with their events' numbers and their own.
+  @discardableResult
+  public func append(calls: some Collection<RecordedCall>) throws(InvestigationError) -> [RecordedCall] {
+    try write(isBulk: calls.count > 1) { db in
+      var stored: [RecordedCall] = []
+      stored.reserveCapacity(calls.count)
+      var last: (map: Int?, unmap: Int?)
+      let events = try Self.eventInsert(db)
+      let columns = RawInsert(
+        try db.cachedStatement(
+          sql: """
+            INSERT INTO call(event, kind, number, function, domain, iova, length, page_size, page_count, target, prot, gfp,
+                             requester, root, mode, origin)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """))
+      for recorded in calls {
+        var call = recorded
+        let kind = recorded.call.kind
+        let before = try (kind == .map ? last.map : last.unmap) ?? Self.lastNumber(of: kind, db)
+        let (number, overflow) = before.addingReportingOverflow(1)
+        guard !overflow else { throw Damage(what: "a call has the number \(before)") }
+        if kind == .map { last.map = number } else { last.unmap = number }
+        let id = try event(db, kind: kind.rawValue, events)
+        call.id = id
+        call.number = number
+        try insert(call, id, columns)
+        try insertCallers(call.callers, of: id, db)
+        stored.append(call)
+      }
+      return stored
     }
-    return stored
+  }
+
+  private static func lastNumber(of kind: CallKind, _ db: Database) throws -> Int {
+    let statement = try db.cachedStatement(sql: "SELECT max(number) FROM call WHERE kind = ?")
+    return try Int.fetchOne(statement, arguments: [kind.rawValue]) ?? 0
+  }
+
+  private func insert(_ recorded: RecordedCall, _ id: EventID, _ columns: RawInsert) throws {
+    let call = recorded.call
+    var allocation: UInt64?
+    if case .map(_, _, let flags) = call.operation { allocation = flags?.rawValue }
+    columns.bind(1, id.rawValue)
+    columns.bind(2, call.kind.rawValue)
+    columns.bind(3, Int64(recorded.number))
+    columns.bind(4, call.function)
+    columns.bind(5, signed(call.domain.rawValue))
+    columns.bind(6, signed(call.iova.rawValue))
+    columns.bind(7, signed(call.length))
+    columns.bind(8, call.pages.map { signed($0.size) })
+    columns.bind(9, call.pages.map { signed($0.count) })
+    columns.bind(10, call.target.map { signed($0.rawValue) })
+    columns.bind(11, call.protection.map { Int64($0.rawValue) })
+    columns.bind(12, allocation.map(signed))
+    columns.bind(13, recorded.requester.map { Int64($0.rawValue) })
+    columns.bind(14, recorded.root.map { signed($0.address.rawValue) })
+    columns.bind(15, recorded.root?.mode.rawValue)
+    columns.bind(16, recorded.origin)
+    try columns.run()
   }
 
   /// Adds the functions above a stored call, read when a person was shown it.
@@ -232,49 +293,85 @@ public final class InvestigationStore {
   public func calls() throws(InvestigationError) -> [RecordedCall] {
     try read { db in
       var callers: [Int64: [String]] = [:]
-      for row in try Row.fetchAll(db, sql: "SELECT call, function FROM caller ORDER BY call, depth") {
+      let names = try db.cachedStatement(sql: "SELECT call, function FROM caller ORDER BY call, depth")
+      let callerRows = try Row.fetchCursor(names)
+      while let row = try callerRows.next() {
         callers[try row.value("call"), default: []].append(try row.value("function"))
       }
-      return try Row.fetchAll(db, sql: "SELECT * FROM call ORDER BY event").map {
-        try Self.call($0, callers: callers[try $0.value("event")] ?? [])
+      var calls: [RecordedCall] = []
+      calls.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM call") ?? 0)
+      try Self.eachCall(db, "ORDER BY event") { found in
+        var call = found
+        if let id = call.id, let known = callers[id.rawValue] { call.callers = known }
+        calls.append(call)
+        return true
       }
+      return calls
     }
   }
 
   /// The call recorded last, without its callers; nil when there is none.
   public func lastCall() throws(InvestigationError) -> RecordedCall? {
     try read { db in
-      try Row.fetchOne(db, sql: "SELECT * FROM call ORDER BY event DESC LIMIT 1").map { try Self.call($0, callers: []) }
+      var last: RecordedCall?
+      try Self.eachCall(db, "ORDER BY event DESC LIMIT 1") { call in
+        last = call
+        return false
+      }
+      return last
     }
   }
 
-  private static func call(_ row: Row, callers: [String]) throws -> RecordedCall {
+  /// Hands out the calls that the query's `tail` chooses, without their callers, until `body` says no.
+  static func eachCall(
+    _ db: Database, _ tail: String, arguments: StatementArguments = [], _ body: (RecordedCall) throws -> Bool
+  ) throws {
+    var before: RecordedCall?
+    let statement = try db.cachedStatement(sql: "SELECT \(callColumns) FROM call \(tail)")
+    let rows = try Row.fetchCursor(statement, arguments: arguments)
+    while let row = try rows.next() {
+      let call = try call(RawColumns(of: row, from: statement), after: before)
+      before = call
+      guard try body(call) else { return }
+    }
+  }
+
+  /// In the order in which ``call(_:after:)`` reads them.
+  private static let callColumns =
+    "event, number, function, domain, iova, length, page_size, page_count, target, prot, gfp, requester, root, mode, "
+    + "origin"
+
+  /// The call in a row; it shares its texts with the one `before` it.
+  private static func call(_ row: RawColumns, after before: RecordedCall?) throws -> RecordedCall {
     var root: TableRoot?
-    if let name: String = try row.optional("mode"), let address: Int64 = try row.optional("root") {
+    if let name = try row.optionalText(13, "mode", last: before?.root?.mode.rawValue ?? ""),
+      let address = try row.optionalInteger(12, "root")
+    {
       guard let mode = PagingMode(rawValue: name) else { throw Damage(what: "a call has the paging mode '\(name)'") }
       root = TableRoot(address: GPA(unsigned(address)), mode: mode)
     }
     var pages: DriverCall.Pages?
-    if let size: Int64 = try row.optional("page_size"), let count: Int64 = try row.optional("page_count") {
+    if let size = try row.optionalInteger(6, "page_size"), let count = try row.optionalInteger(7, "page_count") {
       pages = DriverCall.Pages(size: unsigned(size), count: unsigned(count))
     }
     var operation = DriverCall.Operation.unmap
-    if let target: Int64 = try row.optional("target") {
-      let protection: Int64? = try row.optional("prot")
-      let allocation: Int64? = try row.optional("gfp")
+    if let target = try row.optionalInteger(8, "target") {
+      let protection = try row.optionalInteger(9, "prot")
+      let allocation = try row.optionalInteger(10, "gfp")
       operation = .map(
         target: GPA(unsigned(target)),
         protection: protection.map { Protection(rawValue: UInt32(truncatingIfNeeded: $0)) },
         allocation: allocation.map { AllocationFlags(rawValue: unsigned($0)) })
     }
-    let requester: Int64? = try row.optional("requester")
+    let requester = try row.optionalInteger(11, "requester")
     return RecordedCall(
-      id: EventID(rawValue: try row.value("event")), number: try row.value("number"),
+      id: EventID(rawValue: try row.integer(0, "event")), number: Int(try row.integer(1, "number")),
       call: DriverCall(
-        function: try row.value("function"), operation: operation, domain: KVA(unsigned(try row.value("domain"))),
-        iova: IOVA(unsigned(try row.value("iova"))), length: unsigned(try row.value("length")), pages: pages),
-      root: root, requester: requester.map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) }, callers: callers,
-      origin: try row.optional("origin"))
+        function: try row.text(2, "function", last: before?.call.function ?? ""), operation: operation,
+        domain: KVA(unsigned(try row.integer(3, "domain"))), iova: IOVA(unsigned(try row.integer(4, "iova"))),
+        length: unsigned(try row.integer(5, "length")), pages: pages),
+      root: root, requester: requester.map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) },
+      origin: try row.optionalText(14, "origin", last: before?.origin ?? ""))
   }
 
   // MARK: Verifications
@@ -302,37 +399,67 @@ public final class InvestigationStore {
   public func verifications() throws(InvestigationError) -> [EventID: Verification] {
     try read { db in
       var found: [EventID: Verification] = [:]
-      for row in try Row.fetchAll(db, sql: "SELECT * FROM verification ORDER BY event") {
-        let leaves: Int = try row.value("leaves")
-        let agreeing: Int = try row.value("agreeing")
-        guard 0 <= agreeing, agreeing <= leaves else {
-          throw Damage(what: "a verification counts \(agreeing) of \(leaves) leaves")
-        }
-        let name: String = try row.value("verdict")
-        let level: Int? = try row.optional("level")
-        let target: Int64? = try row.optional("found")
-        guard
-          let verdict = verdict(name, level: level, found: target.map(unsigned), detail: try row.value("detail"))
-        else { throw Damage(what: "a verification has the verdict '\(name)' without its particulars") }
-        let iova: Int64? = try row.optional("iova")
-        let text: String = try row.value("shifts")
-        let shifts = try text.split(separator: ",").map { word in
-          guard let bits = UInt64(word, radix: 16) else {
-            throw Damage(what: "a verification has the shifts '\(text)'")
-          }
-          return ShiftSet(rawValue: bits)
-        }
-        let samples = try (row.value("samples") as String).split(separator: ",").map { word in
-          guard let sample = Verification.Sample(stored: word) else {
-            throw Damage(what: "a verification has the sample '\(word)'")
-          }
-          return sample
-        }
-        found[EventID(rawValue: try row.value("call"))] = Verification(
-          leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts,
-          samples: samples)
-      }
+      found.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
+      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in found[call] = verification }
       return found
+    }
+  }
+
+  /// Hands out the verifications that the query's `tail` chooses: the event, the call it is about, what was found.
+  static func eachVerification(
+    _ db: Database, _ tail: String, arguments: StatementArguments = [],
+    _ body: (EventID, EventID, Verification) throws -> Void
+  ) throws {
+    // Most verifications are like one before.
+    var shiftSets: [String: [ShiftSet]] = [:]
+    var (name, detail, text) = ("", "", "")
+    let statement = try db.cachedStatement(
+      sql: """
+        SELECT call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples, event FROM verification
+        \(tail)
+        """)
+    let rows = try Row.fetchCursor(statement, arguments: arguments)
+    while let next = try rows.next() {
+      let row = RawColumns(of: next, from: statement)
+      let leaves = Int(try row.integer(1, "leaves"))
+      let agreeing = Int(try row.integer(2, "agreeing"))
+      guard 0 <= agreeing, agreeing <= leaves else {
+        throw Damage(what: "a verification counts \(agreeing) of \(leaves) leaves")
+      }
+      name = try row.text(3, "verdict", last: name)
+      let level = try row.optionalInteger(4, "level").map { Int($0) }
+      let target = try row.optionalInteger(5, "found")
+      detail = try row.text(6, "detail", last: detail)
+      guard let verdict = verdict(name, level: level, found: target.map(unsigned), detail: detail) else {
+        throw Damage(what: "a verification has the verdict '\(name)' without its particulars")
+      }
+      let iova = try row.optionalInteger(7, "iova")
+      text = try row.text(8, "shifts", last: text)
+      let shifts = try shiftSets[text] ?? Self.shifts(text)
+      if shiftSets.count < 1 << 12 { shiftSets[text] = shifts }
+      try body(
+        EventID(rawValue: try row.integer(10, "event")), EventID(rawValue: try row.integer(0, "call")),
+        Verification(
+          leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts,
+          samples: try Self.samples(row.text(9, "samples", last: ""))))
+    }
+  }
+
+  /// Sets of shifts as they are stored: hexadecimal, with commas.
+  private static func shifts(_ text: String) throws -> [ShiftSet] {
+    try text.split(separator: ",").map { word in
+      guard let bits = UInt64(word, radix: 16) else { throw Damage(what: "a verification has the shifts '\(text)'") }
+      return ShiftSet(rawValue: bits)
+    }
+  }
+
+  private static func samples(_ text: String) throws -> [Verification.Sample] {
+    if text.isEmpty { return [] }
+    return try text.split(separator: ",").map { word in
+      guard let sample = Verification.Sample(stored: word) else {
+        throw Damage(what: "a verification has the sample '\(word)'")
+      }
+      return sample
     }
   }
 

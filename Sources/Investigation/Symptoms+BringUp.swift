@@ -35,10 +35,7 @@ extension Symptoms {
     var question: String?
     if let second {
       title = "the default domain is lost to a second DMA cookie: the driver takes the one that the core takes itself"
-      evidence += context.cookies.filter { $0.domain == second.domain }.suffix(2).map { request in
-        "iommu_get_dma_cookie(\(request.domain)) by \(request.callers.first ?? "an unknown caller"): "
-          + (request.isSecond ? "the domain has a cookie already, -EEXIST." : "granted.")
-      }
+      evidence += context.cookies.filter { $0.domain == second.domain }.suffix(2).map(\.sentence)
       evidence.append("__iommu_domain_alloc then frees the domain, and the group is left without one.")
       let driver = context.cookies.last { $0.domain == second.domain && !$0.isSecond }?.callers.first ?? "the driver"
       remedy = "remove the call of iommu_get_dma_cookie from \(driver): since 5.19 the core makes it."
@@ -118,14 +115,14 @@ extension Symptoms {
       }
       var hypothesis = Diagnosis.Hypothesis(
         cause: .noCacheCoherency, title: "VFIO refuses to bind: the IOMMU driver does not report cache coherency",
-        support: Diagnosis.Support(explained: 1, total: 1, unit: "refusal"), evidence: [quote(line), why],
+        support: Diagnosis.Support(explained: 1, total: 1, unit: "refusal"), evidence: [line.quoted, why],
         remedy: "let the driver's .capable return true for IOMMU_CAP_CACHE_COHERENCY where DMA is coherent.")
       hypothesis.precedence = state.cacheCoherency.isRefusal ? 5 : 1
       found.append(hypothesis)
     }
     if let line = context.log.last(where: { $0.meaning == .unsafeInterrupts }), state.interrupts?.unsafeAllowed != true
     {
-      var evidence = [quote(line)]
+      var evidence = [line.quoted]
       if let interrupts = state.interrupts {
         evidence.append("vfio_iommu_type1.allow_unsafe_interrupts is 0.")
         if !interrupts.withoutRemapping.isEmpty {
@@ -145,6 +142,4 @@ extension Symptoms {
     }
     return found
   }
-
-  private func quote(_ line: LogLine) -> String { "\(line.origin), line \(line.line): \(line.text)" }
 }

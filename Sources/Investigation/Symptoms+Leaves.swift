@@ -161,7 +161,8 @@ extension Symptoms {
     let groups = Dictionary(grouping: leaves, by: distance)
     guard
       let (bits, group) = groups.max(by: {
-        ($0.value.count, Int64(bitPattern: $1.key).magnitude) < ($1.value.count, Int64(bitPattern: $0.key).magnitude)
+        ($0.value.count, Int64(bitPattern: $1.key).magnitude, $1.key)
+          < ($1.value.count, Int64(bitPattern: $0.key).magnitude, $0.key)
       })
     else { return nil }
     let distance = Int64(bitPattern: bits)

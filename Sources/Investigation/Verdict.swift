@@ -67,6 +67,15 @@ public enum Verdict: Hashable, Sendable {
     }
   }
 
+  /// The name with what neighbouring pages share: no addresses.
+  public var gist: String {
+    switch self {
+    case .wrongAddress, .staleAfterUnmap: name
+    case .overwritten(_, let number): "overwritten by map #\(number)"
+    default: description
+    }
+  }
+
   /// How bad it is, worst first: wrong memory before no memory before no protection.
   var severity: Int {
     switch self {

@@ -85,18 +85,26 @@ public struct Verifier {
 
   /// What the specification walk of a leaf's IOVA says about the leaf.
   static func verdict(for run: LeafRun, _ position: UInt64, _ walk: Walk) -> Verdict {
-    let expected = run.leaf(position)
-    switch walk.outcome {
+    let target = run.target(ofPage: position &* run.pagesPerLeaf).address
+    return verdict(
+      expected: target + run.iova(position).rawValue % 4096, flags: run.first.flags, walk.outcome,
+      rootLevel: walk.geometry.rootLevel)
+  }
+
+  /// What the end of a walk says of an address that should lead to `target` with `flags`.
+  static func verdict(
+    expected target: GPA, flags expected: PageTableEntry.Flags, _ outcome: Walk.Outcome, rootLevel: Int
+  ) -> Verdict {
+    switch outcome {
     case .notMapped(let level): return .missing(level: level)
     case .malformed(let level, let problem): return .malformed(level: level, problem.description)
     case .unreadable(let failure): return .unreadable(failure.address)
-    case .notCanonical: return .malformed(level: walk.geometry.rootLevel, "IOVA is not canonical")
+    case .notCanonical: return .malformed(level: rootLevel, "IOVA is not canonical")
     case .mapped(let found, _, let flags):
       // Hardware may set A and D behind the driver's back.
       let ignored: PageTableEntry.Flags = [.accessed, .dirty]
-      let target = expected.address + run.iova(position).rawValue % 4096
       if found != target { return .wrongAddress(found) }
-      return flags.subtracting(ignored) == expected.flags.subtracting(ignored) ? .agrees : .wrongPermission(flags)
+      return flags.subtracting(ignored) == expected.subtracting(ignored) ? .agrees : .wrongPermission(flags)
     }
   }
 

@@ -58,6 +58,22 @@ public struct Walk: Hashable, Sendable {
   }
 }
 
+extension Walk.Outcome {
+  /// How a walk for `iova` ends that has come to `entry` at `level`; nil when it goes on in the table that the entry names.
+  init?(_ entry: PageTableEntry, of iova: IOVA, atLevel level: Int) {
+    if !entry.isValid {
+      self = .notMapped(level: level)
+    } else if let problem = entry.problem(atLevel: level) {
+      self = .malformed(level: level, problem)
+    } else if entry.isLeaf {
+      self = .mapped(
+        entry.target(of: iova, atLevel: level), size: entry.leafSize(atLevel: level), flags: entry.flags)
+    } else {
+      return nil
+    }
+  }
+}
+
 extension TableGeometry {
   /// Walks from `root` for `iova`; at most one read a level.
   public func walk(_ iova: IOVA, root: GPA, in memory: some PhysicalMemory) -> Walk {
@@ -78,12 +94,7 @@ extension TableGeometry {
         entry = try memory.entry(at: address, format: mode.entryFormat)
       } catch { return .unreadable(error) }
       steps.append(Walk.Step(level: level, table: table, index: index, entryAddress: address, entry: entry))
-      guard entry.isValid else { return .notMapped(level: level) }
-      if let problem = entry.problem(atLevel: level) { return .malformed(level: level, problem) }
-      if entry.isLeaf {
-        return .mapped(
-          entry.target(of: iova, atLevel: level), size: entry.leafSize(atLevel: level), flags: entry.flags)
-      }
+      if let outcome = Walk.Outcome(entry, of: iova, atLevel: level) { return outcome }
       table = entry.address
     }
     // `problem(atLevel: 0)` rejects a pointer at level 0, so the loop has returned; an outcome all the same, no trap.

@@ -19,6 +19,10 @@ public struct MarkdownReport {
     if let exhibit { sections.append(evidence(exhibit)) }
     sections.append(checks())
     if findings.check.leftOut > 0 { sections.append(Terminal.leftOut(findings.check)) }
+    if let seen = Terminal.translations(findings.translations, limit: Self.rangeLimit) {
+      sections.append("## What the device was seen to translate\n\n```\n\(seen)\n```")
+    }
+    if !findings.remarks.isEmpty { sections.append(findings.remarks.map { "- \(prose($0))" }.joined(separator: "\n")) }
     if let registers = findings.registers { sections.append(registerTable(registers)) }
     if let state = findings.state, !state.devices.isEmpty { sections.append(deviceTable(state)) }
     if !findings.log.isEmpty { sections.append(logTable()) }

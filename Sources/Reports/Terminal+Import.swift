@@ -1,6 +1,7 @@
 public import Evidence
 public import IOMMUModel
 public import Investigation
+import LinuxKernel
 import PageTables
 
 extension Terminal {
@@ -93,6 +94,9 @@ extension Evidence {
     case .release: Fact.banner
     case .fact(let name, _): name
     case .otherBacktrace: "other backtrace"
+    case .pages: "pages of tables"
+    case .capture: "notes of tables"
+    case .state: "kernel state"
     }
   }
 
@@ -119,8 +123,37 @@ extension Evidence {
     case .sourceIndex(let index): return "\(index.name) = (\(index.operand) >> \(index.shift)) & \(index.mask)"
     case .release(let release): return "\(release), as a warning names it"
     case .fact(_, let value): return shortened(value)
+    case .pages(let pages):
+      let addresses = pages.keys.sorted()
+      return "\(counted(pages.count, "page"))" + (addresses.first.map { ", the first at \($0)" } ?? "")
+    case .capture(let capture): return Self.capture(capture)
+    case .state(let state): return Self.state(state)
     case .otherBacktrace(let functions): return shortened(functions.prefix(4).joined(separator: " <- "))
     }
+  }
+
+  /// `domain 0x… has the Sv39 table at 0x…; 318 calls seen`.
+  private static func capture(_ capture: TableCapture) -> String {
+    var parts: [String] = []
+    if let root = capture.root {
+      let table = "the \(root.mode.name) table at \(root.address)"
+      parts.append(capture.domain.map { "domain \($0) has \(table)" } ?? table)
+    }
+    if let requester = capture.requester { parts.append("\(requester)") }
+    if let seen = capture.callsSeen { parts.append("\(seen) calls seen") }
+    if !capture.maps.isEmpty { parts.append("\(counted(capture.maps.count, "map call")) listed") }
+    return parts.isEmpty ? "registers" : parts.joined(separator: ", ")
+  }
+
+  /// `0000:00:01.0 in group 1: no default domain, no domain`.
+  private static func state(_ state: KernelState) -> String {
+    shortened(
+      state.devices.map { device in
+        guard let group = state.group(device.group) else { return device.name }
+        return "\(device.name) in group \(group.id): "
+          + (group.defaultDomain.map { "default domain \($0)" } ?? "no default domain") + ", "
+          + (group.domain.map { "domain \($0)" } ?? "no domain") + (device.usesIOMMU == false ? ", direct DMA" : "")
+      }.joined(separator: "; "))
   }
 
   private static func registers(_ values: RegisterValues, _ devices: [any DeviceModel]) -> String {

@@ -180,8 +180,11 @@ public enum Terminal {
   public static func opened(_ store: InvestigationStore) throws(InvestigationError) -> String {
     let counts = try store.counts()
     let calls = (counts["map"] ?? 0, counts["unmap"] ?? 0)
-    if calls == (0, 0) && counts["note"] == nil { return "Investigation \(store.path): new." }
-    return "Investigation \(store.path): \(counted(calls.0, "map")), \(counted(calls.1, "unmap")), "
+    let translations = counts["translation"].map { "\(counted($0, "translation")), " } ?? ""
+    if calls == (0, 0) && translations.isEmpty && counts["note"] == nil {
+      return "Investigation \(store.path): new."
+    }
+    return "Investigation \(store.path): \(counted(calls.0, "map")), \(counted(calls.1, "unmap")), \(translations)"
       + "\(counted(counts["note"] ?? 0, "note"))."
   }
 
@@ -189,6 +192,7 @@ public enum Terminal {
   public static func status(_ investigator: Investigator) -> String {
     func told(_ body: () throws -> String) -> String { do { return try body() } catch { return "\(error)" } }
     var rows: [[String]] = []
+    if (try? investigator.profile()) != nil { rows.append(["side", "the kernel's"]) }
     rows.append([
       "driver",
       told {
@@ -243,34 +247,71 @@ public enum Terminal {
 
   // MARK: Conclusions
 
-  /// The verdicts, worst first, at most `limit` of them, then how many pages disagree in which way.
-  public static func check(_ check: CrossCheck, limit: Int) -> String {
+  /// The verdicts, worst first, then how many pages disagree in which way: at most `limit` of them, neighbours of which the
+  /// same is to be said as one, or every range by itself without a limit.
+  public static func check(_ check: CrossCheck, limit: Int?) -> String {
     let text = ranges(check, limit: limit)
     return check.leftOut == 0 ? text : "\(text)\n\(leftOut(check))"
   }
 
   /// What a comparison could not take in.
   static func leftOut(_ check: CrossCheck) -> String {
-    "Left out: \(counted(check.leftOut, "map call")) with which more than 16 GiB would be mapped at a time."
+    "Left out: \(counted(check.leftOut, "map call")) for more than a table can translate."
   }
 
-  private static func ranges(_ check: CrossCheck, limit: Int) -> String {
+  private static func ranges(_ check: CrossCheck, limit: Int?) -> String {
     let bad = check.disagreements
     if check.pages == 0 { return "Nothing to check: no recorded call covers it." }
     if bad.isEmpty {
       return "All \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, \(check.unmappedPages) unmapped."
     }
-    var lines = aligned(
-      bad.prefix(limit).map { line in
-        [
-          range(line.iova, line.length), line.expected.map { "-> \($0)" } ?? "unmapped",
-          "\(line.call.call.isMap ? "map" : "unmap") #\(line.call.number)", verdicts(line),
-        ]
-      }, indent: "")
-    if bad.count > limit { lines.append("… \(bad.count - limit) more ranges: `iommu check -all`.") }
+    let rows = limit == nil ? bad.map { [$0] } : folded(bad)
+    var lines = aligned(rows.prefix(limit ?? .max).map(row), indent: "")
+    let hidden = rows.dropFirst(limit ?? .max).reduce(0) { $0 + $1.count }
+    if hidden > 0 {
+      lines.append("… \(counted(hidden, "more range")): `iommu check -all`.")
+    } else if rows.count < bad.count {
+      lines.append("Neighbours are together: `iommu check -all` lists each of \(counted(bad.count, "range")).")
+    }
     let kinds = check.summary.map { "\($0.pages) \($0.verdict)" }.joined(separator: ", ")
     lines.append("\(check.disagreeingPages) of \(counted(check.pages, "page")) disagree: \(kinds).")
     return lines.joined(separator: "\n")
+  }
+
+  /// Neighbours of which the same is to be said, whatever they lead to, together.
+  private static func folded(_ lines: [CrossCheck.Line]) -> [[CrossCheck.Line]] {
+    lines.reduce(into: []) { rows, line in
+      if let last = rows.last?.last, last.iova + last.length == line.iova, gist(last) == gist(line),
+        last.call.root == line.call.root, (last.expected == nil) == (line.expected == nil)
+      {
+        rows[rows.count - 1].append(line)
+      } else {
+        rows.append([line])
+      }
+    }
+  }
+
+  private static func row(_ lines: [CrossCheck.Line]) -> [String] {
+    guard let first = lines.first, let last = lines.last else { return [] }
+    let length = lines.reduce(UInt64(0)) { $0 &+ $1.length }
+    let numbers = lines.map(\.call.number)
+    let calls = [numbers.min() ?? 0, numbers.max() ?? 0]
+    let kind = first.call.call.kind.rawValue
+    let place = first.expected.map { "-> \($0)" } ?? "unmapped"
+    return [
+      range(first.iova, length),
+      lines.count == 1 ? place : "\(first.expected == nil ? "unmapped, " : "")\(length / 4096) pages",
+      calls[0] == calls[1] ? "\(kind) #\(last.call.number)" : "\(kind) #\(calls[0]) to #\(calls[1])",
+      lines.count == 1 ? verdicts(first) : gist(first),
+    ]
+  }
+
+  private static func gist(_ line: CrossCheck.Line) -> String {
+    let device = line.device.gist == line.device.description ? line.deviceDescription : line.device.gist
+    if line.tables.gist == line.device.gist || line.tables == .agrees && line.device == .agrees { return device }
+    if line.device == .agrees { return line.tables.gist }
+    if line.tables == .agrees { return "device: \(device)" }
+    return "\(line.tables.gist); device: \(device)"
   }
 
   private static func verdicts(_ line: CrossCheck.Line) -> String {
@@ -278,6 +319,66 @@ public enum Terminal {
     if line.device == .agrees { return line.tables.description }
     if line.tables == .agrees { return "device: \(line.deviceDescription)" }
     return "\(line.tables.description); device: \(line.deviceDescription)"
+  }
+
+  /// What the device was seen to translate, worst first, at most `limit` runs of it; nil when nothing was seen.
+  static func translations(_ check: TranslationCheck, limit: Int) -> String? {
+    if check.lines.isEmpty { return nil }
+    // A device that gets nothing asks for the same again and again.
+    let bad = tally(
+      check.disagreements.map { line in
+        let translation = line.translation
+        let run = translation.count == 1 ? "1 translation" : "\(translation.count) in steps of \(translation.stride)"
+        let mapping =
+          line.call.flatMap { call in line.expected.map { "map #\(call.number) -> \($0)" } } ?? "no map call"
+        let verdict = line.verdict.description + (line.isByPattern ? ", by its steps" : "")
+        return ["\(translation.iova)", run, mapping, verdict]
+      })
+    var lines = aligned(
+      bad.prefix(limit).map { row, count in row + (count == 1 ? [] : ["\(count) times"]) }, indent: "")
+    if bad.count > limit { lines.append("… \(bad.count - limit) more: `iommu check -all`.") }
+    let kinds = tally(check.lines.map(\.verdict.description)).map { "\($0.count) \($0.item)" }.joined(separator: "; ")
+    lines.append("\(counted(check.lines.count, "run")) of translations: \(kinds).")
+    return lines.map(printable).joined(separator: "\n")
+  }
+
+  /// How often each of `items` occurs, in the order in which they first do.
+  private static func tally<Item: Hashable>(_ items: [Item]) -> [(item: Item, count: Int)] {
+    var positions: [Item: Int] = [:]
+    var counts: [(item: Item, count: Int)] = []
+    for item in items {
+      if let known = positions[item] {
+        counts[known].count += 1
+      } else {
+        positions[item] = counts.count
+        counts.append((item, 1))
+      }
+    }
+    return counts
+  }
+
+  /// Everything that a comparison says, of all or of what lies in `iovas`: of tables and device, of what the device was seen to
+  /// translate, and of the record.
+  public static func check(of findings: Findings, in iovas: ClosedRange<IOVA>? = nil, limit: Int?) -> String {
+    let check = iovas.map(findings.check(in:)) ?? findings.check
+    let seen = iovas.map(findings.translations.restricted(to:)) ?? findings.translations
+    let parts = [
+      self.check(check, limit: limit), translations(seen, limit: limit ?? .max), running(findings),
+      remarks(findings),
+    ]
+    return parts.compactMap { $0 }.joined(separator: "\n")
+  }
+
+  /// The hypotheses; where no call could be verified, what must be said about the record as well.
+  public static func diagnosis(of findings: Findings) -> String {
+    let text = diagnosis(findings.diagnosis)
+    guard findings.diagnosis.calls == 0, let remarks = remarks(findings) else { return text }
+    return "\(text)\n\(remarks)"
+  }
+
+  /// What must be said about the record; nil for nothing.
+  static func remarks(_ findings: Findings) -> String? {
+    findings.remarks.isEmpty ? nil : findings.remarks.map(printable).joined(separator: "\n")
   }
 
   /// Which calls are left out because they have not returned; nil for none.

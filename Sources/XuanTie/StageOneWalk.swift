@@ -15,6 +15,13 @@ struct StageOneWalk {
   private(set) var failure: UnreadableMemory?
   /// See ``DeviceTranslation/deviations``.
   private(set) var deviations: [String] = []
+
+  /// How the access ends.
+  var result: DeviceTranslation.Result {
+    if let failure { return .unreadable(failure) }
+    if let target { return .translated(target) }
+    return .refused(aborts ? nil : latched)
+  }
 }
 
 extension XuanTieDevice {
@@ -110,7 +117,8 @@ extension StageOneWalk {
     }
   }
 
-  private static func fault(_ entry: PageTableEntry, access: Access, lowBits: UInt64) -> FaultCause? {
+  /// The cause that `entry` makes the device latch; nil when it goes on.
+  static func fault(_ entry: PageTableEntry, access: Access, lowBits: UInt64) -> FaultCause? {
     guard entry.isValid else { return XuanTieFault.invalid }
     if entry.isPointer { return nil }
     if entry.rawValue & 0x6 == 0x4 { return XuanTieFault.reserved }

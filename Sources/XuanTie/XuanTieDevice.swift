@@ -32,6 +32,9 @@ public struct XuanTieDevice: DeviceModel {
   /// `xmmuv1_translate`.
   public var translateFunction: String? { "xmmuv1_translate" }
 
+  /// Q1.
+  public var translationSpan: UInt64? { 1 }
+
   /// Requester ids that the driver's device table has room for; the device itself decodes 16 bits.
   static let driverTableSize = 4096
 
@@ -106,36 +109,52 @@ public struct XuanTieDevice: DeviceModel {
   public func translate(
     _ iova: IOVA, access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
   ) -> DeviceTranslation {
+    let (start, lookup) = start(of: requester, registers: registers, memory: memory)
+    switch start {
+    case .ended(let result, let latched):
+      return DeviceTranslation(
+        words: lookup.words, steps: [], result: result, latched: latched, deviations: lookup.deviations)
+    case .stage(let stage, let latched):
+      let walk = Self.stageOne(stage, iova: iova, access: access, latched: latched, memory: memory)
+      return DeviceTranslation(
+        words: lookup.words, steps: walk.steps, result: walk.result, latched: walk.latched,
+        deviations: lookup.deviations + walk.deviations)
+    }
+  }
+
+  /// The same for many pages, with one look-up of the requester's entry.
+  public func translator(
+    access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
+  ) -> any DeviceTranslator {
+    XuanTieTranslator(
+      start(of: requester, registers: registers, memory: memory).start, access: access, memory: memory)
+  }
+
+  /// What an access comes to before its address matters.
+  enum Start {
+    /// It ends there, with this cause latched.
+    case ended(DeviceTranslation.Result, latched: FaultCause?)
+    /// It is walked by this word 0 of the TD, with this cause latched.
+    case stage(UInt64, latched: FaultCause?)
+  }
+
+  private func start(
+    of requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
+  ) -> (start: Start, lookup: DeviceTableLookup) {
     var lookup = DeviceTableLookup()
     let before = latched(registers)
-    func ended(_ result: DeviceTranslation.Result) -> DeviceTranslation {
-      DeviceTranslation(
-        words: lookup.words, steps: [], result: result,
-        latched: lookup.isReserved ? XuanTieFault.reservedTableEntry : before, deviations: lookup.deviations)
-    }
+    var cause: FaultCause? { lookup.isReserved ? XuanTieFault.reservedTableEntry : before }
     if !isEnabled(registers) {
-      return ended(.bypassed("translation is off"))
+      return (.ended(.bypassed("translation is off"), latched: before), lookup)
     }
     do throws(UnreadableMemory) {
       let entry = try lookup.entry(of: requester, registers: registers, memory: memory)
-      if entry & 1 == 0 { return ended(.bypassed("DTE not valid")) }
-      if entry & 4 == 0 { return ended(.bypassed("DTE.F is 0: first stage off")) }
+      if entry & 1 == 0 { return (.ended(.bypassed("DTE not valid"), latched: cause), lookup) }
+      if entry & 4 == 0 { return (.ended(.bypassed("DTE.F is 0: first stage off"), latched: cause), lookup) }
       let stage = try lookup.read("TD[0]", at: GPA(entry & ~7), memory: memory)
-      let cause = lookup.isReserved ? XuanTieFault.reservedTableEntry : before
-      let walk = Self.stageOne(stage, iova: iova, access: access, latched: cause, memory: memory)
-      let result: DeviceTranslation.Result =
-        if let failure = walk.failure {
-          .unreadable(failure)
-        } else if let target = walk.target {
-          .translated(target)
-        } else {
-          .refused(walk.aborts ? nil : walk.latched)
-        }
-      return DeviceTranslation(
-        words: lookup.words, steps: walk.steps, result: result, latched: walk.latched,
-        deviations: lookup.deviations + walk.deviations)
+      return (.stage(stage, latched: cause), lookup)
     } catch {
-      return ended(.unreadable(error))
+      return (.ended(.unreadable(error), latched: cause), lookup)
     }
   }
 

@@ -14,7 +14,7 @@ import XuanTie
     commandName: "iommulens", abstract: "Reads IOMMU investigations and I/O page tables without a debugger.",
     version: "0.1.0",
     subcommands: [
-      Import.self, Show.self, Check.self, Diagnose.self, Export.self, WalkTable.self, DumpTable.self,
+      Import.self, Show.self, Check.self, Diagnose.self, Export.self, ShowTimeline.self, WalkTable.self, DumpTable.self,
     ])
 
   /// The IOMMU families that this command line knows.
@@ -36,7 +36,7 @@ struct Import: ParsableCommand {
     let reader = EvidenceReader(profiles: profiles)
     let extractions = try files.map { reader.read(try EvidenceFile.bytes(at: $0), name: $0) }
     let store = try InvestigationStore(path: investigation, side: "command line")
-    let result = try EvidenceImport(extractions, into: store)
+    let result = try EvidenceImport(extractions, into: store, profiles: profiles)
     print(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
   }
 }
@@ -78,7 +78,10 @@ struct Check: ParsableCommand {
   @OptionGroup var file: InvestigationFile
   @Flag(help: "All ranges, not only the worst twenty.") var all = false
 
-  func run() throws { print(Terminal.check(try file.findings().check, limit: all ? .max : 20)) }
+  func run() throws {
+    let findings = try file.findings()
+    print(Terminal.check(of: findings, limit: all ? nil : 20))
+  }
 }
 
 /// `iommulens diagnose`.
@@ -86,7 +89,7 @@ struct Diagnose: ParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Names the causes that explain what disagrees, best first.")
   @OptionGroup var file: InvestigationFile
 
-  func run() throws { print(Terminal.diagnosis(try file.findings().diagnosis)) }
+  func run() throws { print(Terminal.diagnosis(of: try file.findings())) }
 }
 
 /// `iommulens export`.
@@ -99,6 +102,33 @@ struct Export: ParsableCommand {
     guard output.hasSuffix(".md") else { throw ValidationError("\(output): only .md can be written.") }
     try MarkdownReport(file.findings()).text().write(toFile: output, atomically: true, encoding: .utf8)
   }
+}
+
+/// `iommulens timeline`.
+struct ShowTimeline: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "timeline", abstract: "Lists what was seen on all sides, in order.")
+  @OptionGroup var file: InvestigationFile
+  @Option(help: "Only so many entries at the end.") var last: Int?
+  @Option(help: "Only what is about these IOVAs: A or A-B, inclusive.") var iova: String?
+
+  func run() throws {
+    if let last, last < 1 { throw ValidationError("--last must be at least 1, not \(last).") }
+    let iovas = try iova.map(range)
+    let store = try file.open()
+    let (device, version) = try Terminal.vocabulary(of: store, tenants: IOMMULens.tenants)
+    try Terminal.timeline(Timeline(store), iovas: iovas, last: last, device: device, version: version) {
+      print($0, terminator: "")
+    }
+  }
+}
+
+/// `A` or `A-B`, both inclusive.
+func range(_ text: String) throws -> ClosedRange<IOVA> {
+  let ends = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+  let (first, last) = (IOVA(try number(ends[0])), IOVA(try number(ends[ends.count - 1])))
+  guard first <= last else { throw ValidationError("The range \(text) ends before it starts.") }
+  return first...last
 }
 
 /// Where tables are read from, and which.
@@ -168,10 +198,8 @@ struct DumpTable: ParsableCommand {
     }
     var filter = DumpFilter(required: required)
     if let iova {
-      let ends = iova.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-      filter.first = IOVA(try number(ends[0]))
-      filter.last = IOVA(try number(ends[ends.count - 1]))
-      if filter.first > filter.last { throw ValidationError("The range \(iova) ends before it starts.") }
+      let iovas = try range(iova)
+      (filter.first, filter.last) = (iovas.lowerBound, iovas.upperBound)
     }
     try Terminal.dump(source.table(), memory: source.memory(), filter: filter, raw: raw) { print($0, terminator: "") }
   }

@@ -78,6 +78,27 @@ import Testing
         == "No cause to name: all 6 recorded map calls left the tables as they should.\n")
   }
 
+  @Test func timeline() throws {
+    func told(_ text: String) -> [String] {
+      text.split(separator: "\n").map { String($0.replacing(#/ +\d+ +\d+\.\d{6}  /#, with: "")) }
+    }
+    let lines = told(try output("timeline", "wrong.iommulens"))
+    #expect(
+      Array(lines.prefix(2)) == [
+        "kernel  map #1  0000:00:01.0  0xfffff000  1 x 4 KiB  -> 0x106172000  READ|WRITE|CACHE  xt_iommu_map <- e1000_alloc_ring_dma",
+        "kernel  map #1 is wrong at 0xfffff000: missing at level 2; 1 of 1 page",
+      ])
+    #expect(lines.contains("kernel  note  The card does not transmit: NETDEV WATCHDOG."))
+    // An entry may have several lines.
+    let tail = told(try output("timeline", "--last", "3", "wrong.iommulens"))
+    #expect(3..<lines.count ~= tail.count && tail == Array(lines.suffix(tail.count)))
+    #expect(told(try output("timeline", "--iova", "0xfffff008", "wrong.iommulens")) == Array(lines.prefix(2)))
+    #expect(
+      try output("timeline", "--iova", "0-0xfff", "fixed.iommulens") == "Nothing was recorded about these addresses.\n")
+    #expect(try run("timeline", "--last", "0", "wrong.iommulens").errors.hasPrefix("Error: --last must be at least 1"))
+    #expect(try run("timeline", "--iova", "2-1", "wrong.iommulens").errors.hasPrefix("Error: The range 2-1 ends"))
+  }
+
   @Test func export() throws {
     for (file, golden) in [("wrong", "pgdir-shift"), ("fixed", "fixed")] {
       #expect(try output("export", "\(file).iommulens", "out.md") == "")
@@ -95,7 +116,7 @@ import Testing
 
   @Test func readingLeavesNoTrace() throws {
     let before = try Data(contentsOf: URL(fileURLWithPath: workspace.file("wrong.iommulens")))
-    for command in ["show", "check", "diagnose"] { _ = try output(command, "wrong.iommulens") }
+    for command in ["show", "check", "diagnose", "timeline"] { _ = try output(command, "wrong.iommulens") }
     #expect(try Data(contentsOf: URL(fileURLWithPath: workspace.file("wrong.iommulens"))) == before)
   }
 
@@ -197,7 +218,7 @@ import Testing
     _ = try workspace.write("empty.iommulens", [])
     #expect(try output("show", "empty.iommulens") == "Investigation empty.iommulens: new.\n")
     let empty = try run("check", "empty.iommulens")
-    #expect(empty.errors == "Error: empty.iommulens names no driver yet: nothing was recorded in it.\n")
+    #expect(empty.errors == "Error: empty.iommulens is empty: nothing was recorded in it.\n")
     #expect(empty.status == 1)
   }
 

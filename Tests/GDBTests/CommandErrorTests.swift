@@ -12,8 +12,9 @@ import Testing
         "iommu devices", "iommu dump", "iommu predict 1 2 3", "iommu check", "iommu diagnose", "iommu note",
         "iommu export", "iommu export x.pdf", "iommu export $DIR/x.md", "iommu open $DIR", "iommu open $DIR/script.gdb",
         "iommu open /nonexistent/x.iommulens", "iommu record off", "iommu record frob", "iommu record -limit x",
-        "iommu break -when never", "iommu break -limit 0", "iommu break -iova 5-3", "p $iommu_walk(0)",
-        "p $iommu_index(0, 9)", "set iommu memory zork", "iommu dump -root 0 -o /nonexistent/x",
+        "iommu break -when never", "iommu break translate", "iommu record translate", "iommu timeline",
+        "iommu timeline -last 0", "iommu timeline -iova 5-3", "iommu break -limit 0", "iommu break -iova 5-3",
+        "p $iommu_walk(0)", "p $iommu_index(0, 9)", "set iommu memory zork", "iommu dump -root 0 -o /nonexistent/x",
       ]))
     try expectKnown(output, "errors-without-guest.txt")
   }
@@ -81,7 +82,7 @@ import Testing
       """
       help iommu
       python
-      for name in "status open break record args predict walk dump devices regs check diagnose import note export".split():
+      for name in "status open break record args predict walk dump devices domains regs check diagnose probe timeline import note export".split():
         print("==== " + name)
         gdb.execute("help iommu " + name)
       for name in "file device memory qemu-pid".split():

@@ -99,6 +99,9 @@ extension Diagnosis.Cause {
     case .beyondTable: "beyond the device table"
     case .noCacheCoherency: "no cache coherency"
     case .unsafeInterrupts: "unsafe interrupts"
+    case .translatedElsewhere: "translated elsewhere"
+    case .passesUntranslated: "passes untranslated"
+    case .refusedThoughMapped: "refused though mapped"
     case .silentFaults: "silent faults"
     }
   }

@@ -75,6 +75,44 @@ import Testing
     #expect(try investigator.findings(reason: "test").running.isEmpty)
   }
 
+  /// A step over the breakpoint may be cut short, and the debugger then tells of the same call again; a driver that does
+  /// nothing is called again and again.
+  @Test func aCallToldAgainIsOneCall() throws {
+    let (target, investigator, domain) = try session()
+    let place = CallPlace(thread: 1, stack: 0xff20_0000_0000_1000)
+    func hit(_ iova: UInt64, at place: CallPlace) throws {
+      _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, iova, 0x1_0617_2000), place: place)
+    }
+    func calls() throws -> Int { try investigator.requireStore().calls().count }
+    try hit(0x1000, at: place)
+    try hit(0x1000, at: place)
+    #expect(try calls() == 1)
+    // It has run since, so the same arguments are another call.
+    target.driver.map(domain, 0x1000, to: 0x1_0617_2000, prot: 7)
+    try hit(0x1000, at: place)
+    #expect(try calls() == 2)
+    try hit(0x2000, at: place)
+    try hit(0x2000, at: CallPlace(thread: 2, stack: place.stack))
+    #expect(try calls() == 4)
+    for _ in 0..<5 { try hit(0x3000, at: place) }
+    #expect(try calls() == 4 + 5 - PendingCall.repeatLimit - 1)
+  }
+
+  /// Another CPU's call, or an interrupt's, comes while the first is still running: nothing is concluded from that.
+  @Test func aCallThatIsStillRunningIsNotJudged() throws {
+    let (target, investigator, domain) = try session(rootShift: 30)
+    let (low, high) = (CallPlace(thread: 1, stack: 0x8000), CallPlace(thread: 2, stack: 0x8000))
+    _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0617_2000), place: low)
+    target.running = [low.stack]
+    _ = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x2000, 0x1_0618_0000), place: high)
+    #expect(try investigator.requireStore().verifications().isEmpty)
+    target.running = []
+    target.driver.map(domain, 0x1000, to: 0x1_0617_2000, prot: 7)
+    target.driver.map(domain, 0x2000, to: 0x1_0618_0000, prot: 7)
+    investigator.targetRan()
+    #expect(try investigator.verifyPending().map(\.verification.agrees) == [true, true])
+  }
+
   /// Whoever stops at every call has not asked for the one before.
   @Test func onlyARuleAboutMismatchesTellsOfThem() throws {
     let (target, investigator, domain) = try session()

@@ -154,20 +154,22 @@ final class Bench {
 
   private func isLive(_ page: Page) -> Bool { right.word(of: page.iova, in: twins[page.domain]) & 1 != 0 }
 
+  private var livePagesInOrder: [Page] {
+    touched.filter(isLive).sorted { ($0.domain, $0.iova) < ($1.domain, $1.iova) }
+  }
   var hasLivePages: Bool { touched.contains(where: isLive) }
   /// Pages that are mapped, by domain and IOVA.
   var livePages: [(domain: SimulatedDriver.Domain, iova: UInt64)] {
-    touched.filter(isLive).sorted { ($0.domain, $0.iova) < ($1.domain, $1.iova) }.map { (domains[$0.domain], $0.iova) }
+    livePagesInOrder.map { (domains[$0.domain], $0.iova) }
   }
   /// The same as calls that unmap them.
   var unmapsOfAll: [Workload.Step] {
-    touched.filter(isLive).sorted { ($0.domain, $0.iova) < ($1.domain, $1.iova) }
-      .map { .unmap(domain: $0.domain, iova: $0.iova, size: 4096, count: 1) }
+    livePagesInOrder.map { .unmap(domain: $0.domain, iova: $0.iova, size: 4096, count: 1) }
   }
 
   /// What becomes of the first access to a page that should be mapped and is not: a fault, which stays.
   func letDeviceFault() {
-    guard driver.latched == 0, let page = touched.first(where: { isLive($0) && !isRight($0) }),
+    guard driver.latched == 0, let page = livePagesInOrder.first(where: { !isRight($0) }),
       let requester = domains[page.domain].requester
     else { return }
     let word = driver.word(of: page.iova, in: domains[page.domain])

@@ -24,7 +24,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [UInt64(1), 2, 3, 4]) func agreesWithTheNaiveModel(seed: UInt64) {
+  @Test(arguments: [UInt64(1), 2, 3, 4]) func agreesWithTheNaiveModel(seed: UInt64) throws {
     var numbers = SeededNumbers(seed: seed)
     let driver = SimulatedDriver()
     let recording = Recording(driver)
@@ -42,15 +42,39 @@ import Testing
       model.add(call.call, root: domain.root.address, position: position)
     }
     let replay = recording.replay()
-    #expect(replay.live.mapValues(\.call) == model.writer)
-    #expect(replay.unmapped == model.cleared)
+    let live = Self.pages(replay.live)
+    #expect(live.mapValues(\.call) == model.writer)
+    #expect(Self.pages(replay.unmapped) == model.cleared)
     #expect(replay.overwrites == 0 && replay.victims.isEmpty && replay.leftOut.isEmpty)
-    for (key, page) in replay.live {
-      #expect(replay.runs[page.call][page.run].iova(page.position) == key.iova)
+    for (key, page) in live {
+      let run = try #require(replay.run(of: page))
+      #expect(run.iova(page.position) == key.iova)
     }
   }
 
-  static let garbage: [UInt64] = [.max & ~0xfff, 1 << 63, 1 << 60, 1 << 40, ((1 << 22) + 1) << 12]
+  /// Ranges, page by page.
+  static func pages(_ ranges: [Replay.LiveRange]) -> [Replay.Key: Replay.Page] {
+    var pages: [Replay.Key: Replay.Page] = [:]
+    for range in ranges {
+      for page in 0..<range.pages {
+        pages[Replay.Key(root: range.key.root, iova: range.key.iova + page * 4096)] = Replay.Page(
+          call: range.page.call, run: range.page.run, position: range.page.position + page)
+      }
+    }
+    return pages
+  }
+
+  static func pages(_ ranges: [Replay.UnmappedRange]) -> [Replay.Key: Int] {
+    var pages: [Replay.Key: Int] = [:]
+    for range in ranges {
+      for page in 0..<range.pages {
+        pages[Replay.Key(root: range.key.root, iova: range.key.iova + page * 4096)] = range.call
+      }
+    }
+    return pages
+  }
+
+  static let garbage: [UInt64] = [.max & ~0xfff, 1 << 63, 1 << 60, 1 << 40, (1 << 39) + 4096]
 
   @Test(.timeLimit(.minutes(1)), arguments: garbage)
   func garbageLengthsAreLeftOut(length: UInt64) {
@@ -65,7 +89,7 @@ import Testing
     recording.record(map, domain)
     let before = recording.replay()
     #expect(before.leftOut == [2])
-    #expect(before.live.count == 2)
+    #expect(before.live.map(\.pages) == [1, 1])
     recording.record(
       DriverCall(
         function: "xt_iommu_unmap", operation: .unmap, domain: domain.pointer, iova: IOVA(0x8000), length: length),
@@ -73,19 +97,46 @@ import Testing
     let after = recording.replay()
     // What lies behind 0x8000 within the length, which may wrap, is gone, and only that.
     let kept = [UInt64(0x1000), 0xffff_ffff_ffff_f000].filter { $0 &- 0x8000 >= length }
-    #expect(after.live.keys.map(\.iova.rawValue).sorted() == kept)
+    #expect(after.live.map(\.key.iova.rawValue) == kept)
     #expect(recording.diagnosis(cpu: .sv57).calls == 3)
   }
 
-  @Test func theLimitHoldsAcrossCalls() {
+  @Test(.timeLimit(.minutes(1))) func aWholeTableIsOneRange() throws {
+    let recording = Recording(SimulatedDriver())
+    let domain = recording.driver.domain(of: Scenario.card)
+    func call(_ operation: DriverCall.Operation, _ iova: UInt64, _ length: UInt64) {
+      recording.record(
+        DriverCall(
+          function: "f", operation: operation, domain: domain.pointer, iova: IOVA(iova), length: length), domain)
+    }
+    call(.map(target: GPA(0), protection: .read, allocation: nil), 0, 1 << 38)
+    call(.unmap, 1 << 30, 1 << 36)
+    call(.map(target: GPA(0), protection: .read, allocation: nil), ~0 << 38, 1 << 38)
+    let replay = recording.replay()
+    #expect(replay.leftOut.isEmpty && replay.overwrites == 0)
+    #expect(replay.live.map(\.pages) == [0x4_0000, 0x2fc_0000, 0x400_0000])
+    #expect(replay.live.map(\.page.position) == [0, 0x104_0000, 0])
+    #expect(replay.unmapped.map(\.pages) == [0x100_0000])
+    let check = recording.check()
+    #expect(check.mappedPages == 0x700_0000 && check.unmappedPages == 0x100_0000)
+    #expect(check.lines.map(\.tables) == [.missing(level: 2), .missing(level: 2), .missing(level: 2)])
+  }
+
+  @Test func theLimitIsOnRangesOfEntries() {
     let recording = Recording(SimulatedDriver())
     let domain = recording.driver.domain(of: Scenario.card)
     for page in 0..<4 { recording.map(domain, UInt64(page) << 20, to: 0, count: 4) }
     recording.unmap(domain, 0, count: 4)
     recording.map(domain, 9 << 20, to: 0, count: 4)
-    let replay = Replay(recording.calls, profile: recording.profile, limit: 10)
-    #expect(replay.leftOut == [2, 3])
-    #expect(replay.live.count == 8)
+    // The right geometry needs none.
+    #expect(Replay(recording.calls, profile: recording.profile, limit: 0).leftOut == [])
+    // Wrong at the leaf tables: one for each page.
+    let replay = Replay(recording.calls, profile: recording.profile, limit: 9) {
+      $0.mode.geometry.replacing(shift: 13, atLevel: 0)
+    }
+    // Two neighbours share an entry, which the second has.
+    #expect(replay.leftOut == [3])
+    #expect(replay.live.map(\.pages).reduce(0, +) == 12)
   }
 
   @Test func aCallWithoutARootIsSkipped() {
@@ -93,7 +144,7 @@ import Testing
     let call = recording.driver.map(recording.driver.domain(of: nil), 0, to: 0)
     let recorded = RecordedCall(number: 1, call: call, root: nil, requester: nil)
     let replay = Replay([recorded], profile: recording.profile)
-    #expect(replay.live.isEmpty && replay.runs == [[]])
+    #expect(replay.live.isEmpty && replay.unmapped.isEmpty && replay.leftOut.isEmpty)
     let check = CrossCheck(
       [recorded], replay: replay, profile: recording.profile, registers: nil, memory: recording.driver.memory)
     #expect(check.pages == 0 && check.lines.isEmpty)

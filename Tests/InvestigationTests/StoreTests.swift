@@ -147,6 +147,36 @@ import Testing
     #expect(try store.append(Self.call(1)).id == EventID(rawValue: 1))
   }
 
+  @Test func manyCallsAreStoredAtOnceOrNotAtAll() throws {
+    let path = workspace.file("a.iommulens")
+    let store = try InvestigationStore(path: path, side: "test")
+    #expect(try store.append(calls: []).isEmpty)
+    #expect(try store.counts() == [:])
+    _ = try store.append(Self.call(1))
+    var calls = (0..<200).map { Self.call(UInt64($0) << 12) }
+    calls[7].callers = ["iommu_map", "e1000_probe"]
+    let unmap = DriverCall(
+      function: "a_function_with_a_name_of_its_own", operation: .unmap, domain: KVA(.max), iova: IOVA(1), length: 2)
+    calls.insert(
+      RecordedCall(
+        number: 0, call: unmap, root: TableRoot(address: GPA(4096), mode: .sv48), requester: RequesterID(rawValue: 9)),
+      at: 100)
+    let stored = try store.append(calls: calls)
+    #expect(stored.map(\.id?.rawValue) == (2...202).map { Int64($0) })
+    #expect(stored[100].number == 1 && stored[0].number == 2 && stored[200].number == 201)
+    #expect(try Array(store.calls().dropFirst()) == stored)
+    #expect(try store.lastCall()?.id == stored.last?.id)
+    #expect(try store.append(Self.call(2)).number == 202)
+
+    // A number that is taken: nothing of the rest is stored, and rows are looked up again afterwards.
+    try sql(path, "UPDATE call SET number = 9223372036854775806 WHERE event = 203")
+    let error = #expect(throws: InvestigationError.self) { try store.append(calls: calls) }
+    #expect(error?.description == "\(path) is damaged: a call has the number 9223372036854775807.")
+    #expect(try store.calls().count == 203)
+    #expect(try store.counts() == ["map": 202, "unmap": 1])
+    #expect(try store.pragma("foreign_keys") == "1")
+  }
+
   // MARK: Table pages
 
   @Test func pagesAreStoredOncePerContent() throws {

@@ -28,6 +28,43 @@ private let seed =
     }
   }
 
+  @Test(arguments: PagingMode.allCases) func runsAgreeWithSingleWalks(_ mode: PagingMode) {
+    var (runs, pages) = (0, 0)
+    for round in 0..<60 {
+      var random = SeededGenerator(seed &+ 0x4_0000 &+ UInt64(round))
+      let tables = RandomTables(mode, using: &random)
+      let source = tables.memory(random.pick(FakeMemory.Style.allCases))
+      let memory: any PhysicalMemory = random.chance(50) ? source : ResidentPages(of: source, limit: random.below(8))
+      let walker = RunWalker(mode: mode, root: tables.root, in: memory)
+      for _ in 0..<12 {
+        var iova = tables.oracle.canonical(tables.input(using: &random))
+        if random.chance(15) { iova = random.pick([0, 1 << 63, ~0 << 20, 1 << 38, 1 << 32, iova | 0x123]) &- 0x3000 }
+        let limit = random.pick([1, 3, 600, 600, 1 << 20, .max] as [UInt64])
+        // Now and then from the middle of the last run.
+        for _ in 0..<3 {
+          let run = walker.run(at: IOVA(iova), limit: limit)
+          runs += 1
+          let inRun: [UInt64] = Array(0..<min(run.pages, 40)) + [run.pages / 2, run.pages - 1]
+          for page in inRun {
+            pages += 1
+            let address = iova &+ page << 12
+            let wanted = mode.geometry.walk(IOVA(address), root: tables.root, in: source).outcome
+            var found = run.outcome
+            if case .mapped(let target, let size, let flags) = found {
+              found = .mapped(target + page << 12, size: size, flags: flags)
+            }
+            guard found == wanted, run.pages <= limit, run.pages - 1 <= (UInt64.max - iova) >> 12 else {
+              Issue.record("seed \(seed) round \(round) \(mode) \(hex(iova)) page \(page): \(run), not \(wanted)")
+              return
+            }
+          }
+          iova &+= (random.chance(50) ? run.pages : run.pages / 2) << 12
+        }
+      }
+    }
+    #expect(pages > 3 * runs)
+  }
+
   private func agrees(_ walk: Walk, _ answer: Oracle.Answer) -> Bool {
     let levels = walk.geometry.mode.levels
     switch (walk.outcome, answer) {

@@ -210,6 +210,15 @@ import Testing
     #expect(
       Terminal.check(wrong.findings.check, limit: 20)
         == """
+        0x10000000-0x10003fff  -> 0x120000000  map #5        overwritten by map #6: leads to 0x130000000; device: refuses, cause 16 (S1_PTE_INVALID)
+        0x50000000-0x50003fff  -> 0x130000000  map #6        missing at level 2, cause 16 (S1_PTE_INVALID)
+        0xffffc000-0xffffffff  4 pages         map #1 to #3  missing at level 2, cause 16 (S1_PTE_INVALID)
+        Neighbours are together: `iommu check -all` lists each of 5 ranges.
+        12 of 13 pages disagree: 4 overwritten, 8 missing.
+        """)
+    #expect(
+      Terminal.check(wrong.findings.check, limit: nil)
+        == """
         0x10000000-0x10003fff  -> 0x120000000  map #5  overwritten by map #6: leads to 0x130000000; device: refuses, cause 16 (S1_PTE_INVALID)
         0x50000000-0x50003fff  -> 0x130000000  map #6  missing at level 2, cause 16 (S1_PTE_INVALID)
         0xffffc000-0xffffdfff  -> 0x106180000  map #3  missing at level 2, cause 16 (S1_PTE_INVALID)
@@ -259,6 +268,7 @@ import Testing
     #expect(
       Terminal.status(wrong.scenario.investigator)
         == """
+        side    the kernel's
         driver  xuantie-iommu, map_pages (6.x signature): xt_iommu_map has a parameter `pgsize`
         kernel  Linux version 6.1.0 (build@host) (gcc 12.2.0) #1 SMP
         paging  Sv57, satp 0xa000000000081234: PGDIR_SHIFT 48, P4D_SHIFT 39
@@ -450,7 +460,7 @@ import Testing
     #expect(
       Terminal.check(recording.check(), limit: 20) == """
         Nothing to check: no recorded call covers it.
-        Left out: 1 map call with which more than 16 GiB would be mapped at a time.
+        Left out: 1 map call for more than a table can translate.
         """)
   }
 

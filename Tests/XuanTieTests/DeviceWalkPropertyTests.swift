@@ -175,6 +175,61 @@ import Testing
     (!access.reads || flags.contains(.read)) && (!access.writes || flags.contains(.write))
   }
 
+  @Test(arguments: [0, 1, 8, 8, 9, 10, 2] as [UInt64]) func manyPagesAreToldAsOneByOne(_ mode: UInt64) {
+    var pages = 0
+    for round in 0..<120 {
+      var random = Seeded(round: round)
+      let machine = Machine(mode: mode, using: &random)
+      // Consecutive leaves, up to the last page number, with gaps.
+      for page in Machine.pages where mode != 1 && random.chance(60) {
+        let start = random.chance(10) ? (1 << 44) - 20 : random.next() >> 20
+        let flags = random.pick([3, 7, 0xc7, 0x8000_0000_0000_0007, 5] as [UInt64])
+        for index in 0..<UInt64(random.below(512)) where !random.chance(2) {
+          machine.memory.store(((start + index) & 0xfff_ffff_ffff) << 10 | flags, at: page + index * 8)
+        }
+      }
+      let isResident = random.chance(80)
+      let memory: any PhysicalMemory = isResident ? ResidentPages(of: machine.memory) : machine.memory
+      for access in Access.allCases {
+        let translator = XuanTieDevice().translator(
+          access: access, requester: machine.requester, registers: machine.registers, memory: memory)
+        for _ in 0..<4 {
+          var iova = machine.address(using: &random)
+          let limit = random.pick([1, 2, 600, 1 << 30, .max] as [UInt64])
+          for _ in 0..<4 {
+            let run = translator.run(at: IOVA(iova), limit: limit)
+            let inRun: [UInt64] = Array(0..<min(run.pages, 20)) + [run.pages / 2, run.pages - 1]
+            for page in inRun {
+              pages += 1
+              let wanted = XuanTieDevice().translate(
+                IOVA(iova &+ page << 12), access: access, requester: machine.requester, registers: machine.registers,
+                memory: machine.memory)
+              guard Self.tells(run, page, wanted), run.pages <= limit, run.pages - 1 <= (UInt64.max - iova) >> 12
+              else {
+                Issue.record(
+                  "seed \(Seeded.seed) round \(round) mode \(mode) \(hex(iova)) \(access) page \(page): \(run), not \(wanted)"
+                )
+                return
+              }
+            }
+            iova &+= run.pages << 12
+          }
+        }
+      }
+    }
+    #expect(pages > 10_000)
+  }
+
+  /// Whether page `page` of `run` is told as it is by itself.
+  private static func tells(_ run: DeviceRun, _ page: UInt64, _ wanted: DeviceTranslation) -> Bool {
+    var result = run.result
+    if case .translated(let target) = result { result = .translated(target + page << 12) }
+    guard result == wanted.result, let last = run.last else { return result == wanted.result && wanted.steps.isEmpty }
+    guard let own = wanted.steps.last else { return false }
+    return own.level == last.level && own.entry.isValid == last.entry.isValid
+      && own.entry.isPointer == last.entry.isPointer && (page > 0 || own == last)
+  }
+
   /// `contexts` is `context(of:)` for every requester that the driver's table has room for.
   @Test func contextsAreThoseOfEveryRequester() throws {
     for round in 0..<6 {

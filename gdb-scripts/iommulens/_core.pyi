@@ -137,8 +137,15 @@ class Function(TypedDict):
     kind: Literal["map", "unmap"]
     parameters: list[str]
 
+class TranslateFunction(TypedDict):
+    """The function of QEMU in which the device translates."""
+
+    symbol: str
+    parameters: list[str]
+    """The memory region, the address and the access, as its sources name them."""
+
 class Debugger(Protocol):
-    """What a session asks of the debugger that holds the guest. Each method answers or raises TargetError."""
+    """What a session asks of the debugger that holds the guest, or QEMU. Each method answers or raises TargetError."""
 
     def evaluate(self, expression: str) -> int: ...
     def string(self, expression: str) -> str: ...
@@ -147,14 +154,25 @@ class Debugger(Protocol):
     def read_physical(self, address: int, length: int) -> bytes: ...
     def connection(self) -> str | None: ...
     def monitor(self, command: str) -> str: ...
+    def process(self) -> int | None:
+        """The process that the debugger itself holds."""
+
+    def architecture(self) -> str: ...
+    def callers(self, function: str, limit: int) -> list[str]:
+        """The functions above `function`, which the selected thread is in."""
+
+    def argument(self, function: str, depth: int, name: str) -> int | None:
+        """A parameter of the function `depth` frames above `function`, a pointer followed."""
 
 @final
 class Session:
     """An investigation from inside a debugger.
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
-    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None and
-    monitor(command) -> str; each raises TargetError with a full sentence when it cannot answer.
+    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None,
+    monitor(command) -> str and, for QEMU's side, process() -> int or None, architecture() -> str,
+    callers(function, limit) -> [str] and argument(function, depth, name) -> int or None; each raises TargetError with a
+    full sentence when it cannot answer.
     """
 
     def __init__(self, debugger: Debugger) -> None: ...
@@ -279,15 +297,61 @@ class Session:
         """The device's registers, decoded."""
 
     def check(
-        self, first: SupportsIndex | None = None, last: SupportsIndex | None = None, limit: SupportsIndex = 20
+        self,
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        limit: SupportsIndex | None = None,
     ) -> str:
-        """Compares recorded calls, tables and device: at most `limit` ranges, worst first."""
+        """Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."""
 
     def diagnose(self) -> str:
         """The hypotheses that explain what disagrees, best first."""
 
     def import_texts(self, paths: list[str] | tuple[str, ...]) -> str:
         """Takes in evidence from text files; returns what was read and what was not."""
+
+    def side(self) -> Literal["kernel", "qemu"]:
+        """Which side of the bus the debugger is on: kernel or qemu."""
+
+    def translate_function(self) -> TranslateFunction | None:
+        """The device's function to watch: its symbol and its parameters' names. None without one."""
+
+    def watch_translations(
+        self,
+        stop: Literal["never", "always", "mismatch"] = "never",
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        device: str | None = None,
+        limit: SupportsIndex | None = None,
+    ) -> None:
+        """Adds a rule: which translations are recorded, and where enter() and leave() ask to stop."""
+
+    def enter(self, thread: SupportsIndex) -> bool:
+        """Takes note of a translation at whose entry the thread with this system id stands; whether QEMU should stop."""
+
+    def leave(self, thread: SupportsIndex) -> bool:
+        """Takes note of the answer of a translation that the thread is about to return from; whether QEMU should stop."""
+
+    def translation(self) -> str | None:
+        """What the user should see when stopped in a translation: what the one before came to, if they saw it, and this one."""
+
+    def answer(self) -> str | None:
+        """What the translation whose entry the user saw came to, or None."""
+
+    def flush(self) -> None:
+        """Stores the translations seen up to now, so that other sessions see them."""
+
+    def translation_args(self, region: SupportsIndex, address: SupportsIndex, access: SupportsIndex) -> str:
+        """Decodes the arguments of a translation that the selected thread is in."""
+
+    def timeline(
+        self,
+        emit: Callable[[str], object],
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        count: SupportsIndex | None = None,
+    ) -> None:
+        """Passes what was recorded on all sides, in order, as pieces of text to emit(text); at most `count` entries."""
 
     def note(self, text: str) -> None:
         """Writes a remark into the investigation."""

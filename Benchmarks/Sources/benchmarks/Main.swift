@@ -1,9 +1,21 @@
 import PageTables
 
-/// Dumps of big tables, each against a memcpy of the same bytes in the same run. Figures are ratios: they mean the same
-/// on every machine.
+/// The goals that can be measured without a guest.
 @main struct Benchmarks {
-  static func main() {
+  static func main() throws {
+    let arguments = CommandLine.arguments.dropFirst()
+    switch arguments.first {
+    case "check": try Events.measureCheck(arguments.last ?? "")
+    case "events": try Events.run()
+    default:
+      dumps()
+      try Events.run()
+    }
+  }
+
+  /// Dumps of big tables, each against a memcpy of the same bytes in the same run. Figures are ratios: they mean the same
+  /// on every machine.
+  private static func dumps() {
     let log2 = CommandLine.arguments.dropFirst().first.flatMap { Int($0) }.map { min(max($0, 9), 24) } ?? 21
     print("dump of 2^\(log2) leaves, median of 5, against memcpy of the tables")
     for shape in Image.Shape.allCases {

@@ -13,10 +13,21 @@ enum Texts {
   static let profiles = XuanTie.profiles
   static let reader = EvidenceReader(profiles: profiles)
 
+  /// The folder of the fixtures, with a slash at its end.
+  static let fixtures =
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().appendingPathComponent("Fixtures").path + "/"
+
   static func fixture(_ name: String) throws -> [UInt8] {
-    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().appendingPathComponent("Fixtures")
-    return [UInt8](try Data(contentsOf: folder.appendingPathComponent(name)))
+    [UInt8](try Data(contentsOf: URL(fileURLWithPath: fixtures + name)))
+  }
+
+  /// Compares an answer with a fixture; with `IOMMULENS_WRITE_FIXTURES` set it writes the fixture instead, to be read through.
+  static func expect(_ answer: String, isFixture name: String) throws {
+    if ProcessInfo.processInfo.environment["IOMMULENS_WRITE_FIXTURES"] != nil {
+      try answer.write(toFile: fixtures + name, atomically: true, encoding: .utf8)
+    }
+    #expect(answer == String(decoding: try fixture(name), as: UTF8.self))
   }
 
   static func read(_ text: String) -> Extraction { reader.read(Array(text.utf8), name: "text") }

@@ -2,7 +2,7 @@
 
 import gdb
 
-from . import breakpoints, commands, functions, parameters, state
+from . import breakpoints, commands, functions, parameters, state, translations
 
 
 def install():
@@ -11,4 +11,6 @@ def install():
     commands.register()
     functions.register()
     state.connect_events()
-    breakpoints.adopt()
+    breakpoints.adopt(breakpoints.install, "CallBreakpoint", "CookieBreakpoint")
+    breakpoints.adopt(translations.install, "TranslationBreakpoint")
+    translations.prepare()

@@ -13,7 +13,21 @@ _problems = []
 _with_callers = False
 
 
-class _EntryBreakpoint(gdb.Breakpoint):
+class Watch(gdb.Breakpoint):
+    """A breakpoint whose `hit` says whether to stop; what goes wrong in it stops, too."""
+
+    def stop(self):
+        try:
+            return self.hit()
+        except (_core.Error, gdb.error) as error:
+            _problems.append(str(error))
+            return True
+        except KeyboardInterrupt:
+            # Whoever presses Ctrl-C while hits follow each other wants to stop.
+            return True
+
+
+class _EntryBreakpoint(Watch):
     """A hardware breakpoint at a function's first instruction, where the arguments are still in their registers.
 
     Hardware, because one in software could not be set before the kernel's memory exists.
@@ -23,13 +37,6 @@ class _EntryBreakpoint(gdb.Breakpoint):
         self.symbol = symbol
         super().__init__("*%s" % symbol, gdb.BP_HARDWARE_BREAKPOINT)
         self.silent = True
-
-    def stop(self):
-        try:
-            return self.hit()
-        except (_core.Error, gdb.error) as error:
-            _problems.append(str(error))
-            return True
 
 
 class CallBreakpoint(_EntryBreakpoint):
@@ -60,15 +67,15 @@ class CookieBreakpoint(_EntryBreakpoint):
         return False
 
 
-def ours():
-    """The breakpoints of this package that GDB still has, those of an earlier sourcing included."""
-    return [point for point in gdb.breakpoints() if type(point).__name__ in ("CallBreakpoint", "CookieBreakpoint")]
+def ours(*kinds):
+    """The breakpoints of the classes named `kinds` that GDB still has, those of an earlier sourcing included."""
+    return [point for point in gdb.breakpoints() if type(point).__name__ in kinds]
 
 
 def install():
     """Sees to one breakpoint on each function of the driver; returns their symbols by kind."""
     functions = session().functions()
-    present = [point.symbol for point in ours()]
+    present = [point.symbol for point in ours("CallBreakpoint", "CookieBreakpoint")]
     for function in functions:
         if function["symbol"] not in present:
             CallBreakpoint(function["symbol"], len(function["parameters"]))
@@ -87,13 +94,13 @@ def read_callers(wanted):
 def remove_idle():
     """Deletes the breakpoints when nothing is left to watch."""
     if not session().is_watching():
-        for point in ours():
+        for point in ours("CallBreakpoint", "CookieBreakpoint", "TranslationBreakpoint"):
             point.delete()
 
 
-def adopt():
+def adopt(install, *kinds):
     """Replaces the breakpoints of an earlier sourcing by ones of this code."""
-    earlier = ours()
+    earlier = ours(*kinds)
     for point in earlier:
         point.delete()
     if earlier:

@@ -3,10 +3,10 @@
 import gdb
 
 from .. import _core
-from . import breakpoints, parameters
+from . import breakpoints, parameters, translations
 from .arguments import SELECTORS, iova_range, number, parse, selector
-from .debugger import Debugger, names_above, registers, require_guest, step_in_target
-from .state import ensure_open, record_facts, session, settle, write
+from .debugger import Debugger, arguments, names_above, registers, require_guest, step_in_target
+from .state import ensure_open, on_qemu, record_facts, session, settle, write
 
 
 class Command(gdb.Command):
@@ -25,6 +25,8 @@ class Command(gdb.Command):
         if not self.repeats:
             self.dont_repeat()
         try:
+            if on_qemu() and session().is_open():
+                session().flush()
             self.run(argument)
         except _core.Error as error:
             raise gdb.GdbError(str(error)) from None
@@ -43,7 +45,12 @@ class Iommu(gdb.Command):
       iommu record           record all calls without stopping
       iommu check            compare everything recorded with the tables and the device
       iommu diagnose         name the cause
-      iommu export x.md      write it down"""
+      iommu export x.md      write it down
+
+    Or attach a second GDB to QEMU's own process, with QEMU's symbols and the same file:
+      iommu break translate  stop at the device's next translation
+      iommu record translate record them without stopping
+      iommu timeline         what both sides have seen, in order"""
 
     def __init__(self):
         super().__init__("iommu", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
@@ -90,74 +97,103 @@ _FILTERS = "[-iova A[-B]] [-device BDF]"
 
 def _watch(usage, parsed, default_kinds, stop):
     """Adds the rule that a `break` or `record` command line describes; returns the functions it is about."""
-    kinds = parsed.words or default_kinds
-    if kinds[0] not in ("map", "unmap"):
-        raise gdb.GdbError("'%s' is not map or unmap. Usage: %s" % (kinds[0], usage))
+    kinds = parsed.words or (["translate"] if on_qemu() else default_kinds)
+    if kinds[0] not in ("map", "unmap", "translate"):
+        raise gdb.GdbError("'%s' is not map, unmap or translate. Usage: %s" % (kinds[0], usage))
     first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
     limit = number(parsed.limit, "Limit") if parsed.limit else None
     if limit is not None and not 0 < limit < 1 << 31:
         raise gdb.GdbError("-limit must be at least 1, not %s." % parsed.limit)
+    device = parsed.device or parameters.value("device")
+    if kinds == ["translate"]:
+        if not on_qemu():
+            raise gdb.GdbError(
+                "Translations are made in QEMU: watch them in a second GDB that is attached to QEMU's process, with the "
+                "same investigation file open."
+            )
+        ensure_open(parameters.value("file"))
+        symbol = translations.install()
+        session().watch_translations(stop, first=first, last=last, device=device, limit=limit)
+        return symbol
     require_guest()
     session().functions()
-    session().watch(
-        kinds, stop, first=first, last=last, device=parsed.device or parameters.value("device"), limit=limit
-    )
+    session().watch(kinds, stop, first=first, last=last, device=device, limit=limit)
     ensure_open(parameters.value("file"))
+    # A GDB on QEMU that reads the file meanwhile wants to know the driver.
+    record_facts()
     write(step_in_target())
     symbols = breakpoints.install()
     return ", ".join(symbols[kind] for kind in kinds if kind in symbols)
 
 
 class Break(Command):
-    """Stop at the driver's map or unmap calls, decoded.
+    """Stop at the driver's map or unmap calls, or at the device's translations, decoded.
 
-    Usage: iommu break [map|unmap] [-iova A[-B]] [-device BDF] [-when mismatch|always] [-limit N]
+    Usage: iommu break [map|unmap|translate] [-iova A[-B]] [-device BDF] [-when mismatch|always] [-limit N]
            iommu break off
 
     Stops at the entry of each call that passes the filter; `finish` then shows what the call
     wrote. With `-when mismatch` the guest stops only after a call whose entries are wrong: at
     the entry of the next one, because the tables do not change in between. Calls are recorded
-    as by `iommu record`, also after -limit stops."""
+    as by `iommu record`, also after -limit stops.
+
+    translate is for the GDB on QEMU, and what is meant there without a word. It stops at the
+    first translation of a run of equal ones; `finish` shows the answer. With `-when mismatch`
+    it stops where the device refuses an access, or answers with another address than the
+    tables give by the specification."""
 
     name = "iommu break"
     repeats = False
 
     def run(self, argument):
-        usage = "iommu break [map|unmap] %s [-when mismatch|always] [-limit N] | iommu break off" % _FILTERS
+        usage = "iommu break [map|unmap|translate] %s [-when mismatch|always] [-limit N] | iommu break off" % _FILTERS
         parsed = parse(usage, argument, values=("iova", "device", "when", "limit"), most=1)
         if parsed.words == ["off"]:
-            _off(True, "No call stops the guest any more.", "No call stopped the guest.")
+            if on_qemu():
+                _off(True, "No translation stops QEMU any more.", "No translation stopped QEMU.")
+            else:
+                _off(True, "No call stops the guest any more.", "No call stopped the guest.")
             return
         when = parsed.when or "always"
         if when not in ("mismatch", "always"):
             raise gdb.GdbError("-when is mismatch or always, not '%s'." % when)
         symbols = _watch(usage, parsed, ["map"], when)
-        write("Stops %s %s." % ("at" if when == "always" else "after a wrong", symbols))
+        if on_qemu():
+            write("Stops at %s." % (symbols if when == "always" else "wrong answers of %s" % symbols))
+        else:
+            write("Stops %s %s." % ("at" if when == "always" else "after a wrong", symbols))
 
 
 class Record(Command):
-    """Record the driver's map and unmap calls without stopping.
+    """Record the driver's map and unmap calls, or the device's translations, without stopping.
 
-    Usage: iommu record [map|unmap] [-iova A[-B]] [-device BDF] [-limit N] [-callers]
+    Usage: iommu record [map|unmap|translate] [-iova A[-B]] [-device BDF] [-limit N] [-callers]
            iommu record off
 
     Each call is stored with its arguments; what it left in the tables is verified at the next
     one. The word says which calls -limit counts; those of the other kind that touch the same
     range are recorded too, because they undo what these did. With -callers also the functions
     above each call, which doubles what a call costs. Started before the kernel boots and
-    without a filter, requests for DMA cookies are recorded as well (iommu_get_dma_cookie)."""
+    without a filter, requests for DMA cookies are recorded as well (iommu_get_dma_cookie).
+
+    translate is for the GDB on QEMU, and what is meant there without a word. Translations that
+    follow each other in equal steps, with the same outcome and for the same access, are stored
+    as one run; -limit counts runs."""
 
     name = "iommu record"
     repeats = False
 
     def run(self, argument):
-        usage = "iommu record [map|unmap] %s [-limit N] [-callers] | iommu record off" % _FILTERS
+        usage = "iommu record [map|unmap|translate] %s [-limit N] [-callers] | iommu record off" % _FILTERS
         parsed = parse(usage, argument, flags=("callers",), values=("iova", "device", "limit"), most=1)
         breakpoints.read_callers(bool(parsed.callers))
         if parsed.words == ["off"]:
             _off(False, "Recording stopped.", "Nothing was being recorded.")
             return
-        _watch(usage, parsed, ["map", "unmap"], "never")
+        symbols = _watch(usage, parsed, ["map", "unmap"], "never")
+        if on_qemu():
+            write("Records %s." % symbols)
+            return
         write("Records %s." % ", ".join(function["symbol"] for function in session().functions()))
 
 
@@ -192,30 +228,44 @@ def _arguments(frame, function):
     start = int(gdb.parse_and_eval("(unsigned long)&%s" % function["symbol"]))
     if frame.pc() == start and frame == gdb.newest_frame():
         return registers(len(function["parameters"]))
-    block = frame.block()
-    while block.function is None:
-        block = block.superblock
-    values = []
-    for name in function["parameters"]:
-        value = frame.read_var(name, block)
-        if value.is_optimized_out:
-            raise gdb.GdbError(
-                "%s's argument `%s` is optimized out here. It is known at the function's entry: `iommu break`."
-                % (function["symbol"], name)
-            )
-        values.append(int(value) & 0xFFFFFFFFFFFFFFFF)
-    return values
+    return arguments(frame, function["symbol"], function["parameters"])
+
+
+def _translation_in_frames():
+    """The arguments of the translation that the selected thread is in."""
+    function = session().translate_function()
+    try:
+        frame = gdb.newest_frame()
+    except gdb.error:
+        raise gdb.GdbError("QEMU is not stopped: there is no frame to read arguments from.") from None
+    start = int(gdb.parse_and_eval("(unsigned long)&%s" % function["symbol"]))
+    if frame.pc() == start:
+        # The System V ABI's second to fourth argument registers: the first one says where the answer goes.
+        return [int(frame.read_register(name)) & 0xFFFFFFFFFFFFFFFF for name in ("rsi", "rdx", "rcx")]
+    while frame is not None:
+        if frame.name() == function["symbol"]:
+            return arguments(frame, function["symbol"], function["parameters"])
+        frame = frame.older()
+    raise gdb.GdbError(
+        "This thread is not in a translation: %s is not on its stack. `iommu break translate` stops in one."
+        % function["symbol"]
+    )
 
 
 class Args(Command):
     """Decode the map or unmap call in the selected frame, or the nearest one up the stack.
 
-    Usage: iommu args"""
+    Usage: iommu args
+
+    In QEMU, the translation that the selected thread is in."""
 
     name = "iommu args"
 
     def run(self, argument):
         parse("iommu args", argument)
+        if on_qemu():
+            write(session().translation_args(*_translation_in_frames()))
+            return
         function, values, names = _call_in_frames()
         write(session().args(function["symbol"], values, names))
 
@@ -231,6 +281,8 @@ class Predict(Command):
     name = "iommu predict"
 
     def run(self, argument):
+        if on_qemu():
+            raise gdb.GdbError("What the driver writes is predicted where the driver is: in the GDB on the kernel.")
         usage = "iommu predict IOVA PADDR SIZE PROT [-shift N] [-device BDF | -domain EXPR | -root GPA -mode sv39]"
         parsed = parse(usage, argument, values=("shift",) + SELECTORS, least=4, most=4)
         iova, paddr, size, prot = [
@@ -333,8 +385,8 @@ class Check(Command):
 
     Usage: iommu check [IOVA[-B]] [-all]
 
-    One line per range and verdict. Without -all only the worst twenty, and how many pages
-    disagree in which way."""
+    The worst twenty lines, neighbours of which the same is to be said as one, and how many pages
+    disagree in which way. With -all one line per range."""
 
     name = "iommu check"
 
@@ -343,8 +395,8 @@ class Check(Command):
         settle()
         record_facts()
         first, last = iova_range(parsed.words[0]) if parsed.words else (None, None)
-        write(session().check(first, last, limit=1 << 31 if parsed.all else 20))
-        if Debugger().connection() is not None and not session().is_watching():
+        write(session().check(first, last, limit=None if parsed.all else 20))
+        if Debugger().connection() is not None and not on_qemu() and not session().is_watching():
             write("Recording is off: calls made since it ended are not known to this check.")
 
 
@@ -396,6 +448,27 @@ class Import(Command):
         parsed = parse("iommu import FILE...", argument, least=1, most=1 << 16)
         ensure_open(parameters.value("file"))
         write(session().import_texts(parsed.words))
+
+
+class Timeline(Command):
+    """List what was seen on all sides, in order.
+
+    Usage: iommu timeline [-last N] [-iova A[-B]]
+
+    Calls and what they left wrong, translations, register changes, log lines, notes: event,
+    seconds since the first one, and the side that saw it. Other GDBs' events are in it as soon
+    as they are in the file."""
+
+    name = "iommu timeline"
+
+    def run(self, argument):
+        parsed = parse("iommu timeline [-last N] [-iova A[-B]]", argument, values=("last", "iova"))
+        first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
+        count = number(parsed.last, "Number") if parsed.last else None
+        if count is not None and not 0 < count < 1 << 31:
+            raise gdb.GdbError("-last must be at least 1, not %s." % parsed.last)
+        settle()
+        session().timeline(gdb.write, first, last, count)
 
 
 class Note(Command):
@@ -459,6 +532,7 @@ def register():
         Diagnose,
         Probe,
         Import,
+        Timeline,
         Note,
         Export,
     ):

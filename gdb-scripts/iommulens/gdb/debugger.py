@@ -98,6 +98,36 @@ class Debugger:
             if selected is not None and selected.is_valid():
                 selected.switch()
 
+    def process(self):
+        """The process that GDB itself runs or is attached to; None behind a remote connection and without one."""
+        return gdb.selected_inferior().pid or None if self.connection() is None else None
+
+    def architecture(self):
+        try:
+            return gdb.selected_inferior().architecture().name()
+        except (AttributeError, gdb.error):
+            return "unknown"
+
+    def callers(self, function, limit):
+        frame = _frame_of(function)
+        return [] if frame is None else names_above(frame, limit)
+
+    def argument(self, function, depth, name):
+        """A parameter of the function `depth` frames above `function`, a pointer followed; None where it is not known."""
+        frame = _frame_of(function)
+        try:
+            while frame is not None and depth >= 0:
+                frame = frame.older()
+                depth -= 1
+            if frame is None:
+                return None
+            value = frame.read_var(name, _function_block(frame))
+            if value.type.strip_typedefs().code == gdb.TYPE_CODE_PTR:
+                value = value.dereference()
+            return None if value.is_optimized_out else int(value) & 0xFFFFFFFFFFFFFFFF
+        except (gdb.error, RuntimeError, ValueError):
+            return None
+
     def monitor(self, command):
         try:
             return gdb.execute("monitor %s" % command, to_string=True)
@@ -108,19 +138,84 @@ class Debugger:
 def _has_call(function, stack, limit=32):
     frame = gdb.newest_frame()
     for _ in range(limit):
-        if frame is None:
-            return False
         caller = frame.older()
         if frame.name() == function:
             # A function's canonical frame address is the stack pointer at its entry, and its caller's afterwards.
             if stack is None or caller is None or register(caller, "sp") == stack:
                 return True
+        if caller is None:
+            return stack is not None and _interrupts_above(frame, stack)
         frame = caller
     return False
 
 
+def _interrupts_above(frame, stack):
+    """Whether `frame` is an exception's entry, past which GDB cannot unwind, taken with more of the same stack in use."""
+    if frame.name() not in ("handle_exception", "ret_from_exception"):
+        return False
+    try:
+        saved = int(gdb.parse_and_eval("((struct pt_regs *)%d)->sp" % register(frame, "sp")))
+    except gdb.error:
+        return False
+    return 0 <= stack - (saved & 0xFFFFFFFFFFFFFFFF) < 1 << 14
+
+
+def _frame_of(function):
+    """The frame of `function` that the selected thread is in, the innermost; None without one."""
+    frame = gdb.newest_frame()
+    for _ in range(32):
+        if frame is None or frame.name() == function:
+            return frame
+        frame = frame.older()
+    return None
+
+
+def _function_block(frame):
+    block = frame.block()
+    while block.function is None:
+        block = block.superblock
+    return block
+
+
+def arguments(frame, function, names):
+    """The values of the parameters `names` of `function`, which `frame` is of, from debug information."""
+    values = []
+    for name in names:
+        value = frame.read_var(name, _function_block(frame))
+        if value.is_optimized_out:
+            raise gdb.GdbError(
+                "%s's argument `%s` is optimized out here. It is known at the function's entry: `iommu break`."
+                % (function, name)
+            )
+        values.append(int(value) & 0xFFFFFFFFFFFFFFFF)
+    return values
+
+
+def return_places(function):
+    """Where `function` returns, as expressions that stay true when the program is loaded elsewhere."""
+    try:
+        start = int(gdb.parse_and_eval("(unsigned long)&%s" % function))
+        block = gdb.block_for_pc(start)
+        while block is not None and block.function is None:
+            block = block.superblock
+        if block is None:
+            raise gdb.GdbError("%s has no debug information: this QEMU was stripped." % function)
+        code = gdb.selected_inferior().architecture().disassemble(block.start, block.end - 1)
+    except (gdb.error, RuntimeError) as error:
+        raise gdb.GdbError("%s cannot be disassembled: %s" % (function, error)) from None
+    # `ret`, `repz ret`, `bnd ret`: whatever stands before it belongs to the instruction.
+    return ["*%s+%d" % (function, line["addr"] - start) for line in code if "ret" in line["asm"].split()]
+
+
 def require_guest():
     """An error that says what to do unless GDB is connected to a 64-bit RISC-V guest."""
+    from .state import session
+
+    if session().side() == "qemu":
+        raise gdb.GdbError(
+            "The driver's calls are made in the guest: watch them in a GDB that has the kernel's symbols and is connected "
+            "to QEMU's gdbstub. Here, in QEMU, `iommu break translate` and `iommu record translate`."
+        )
     if Debugger().connection() is None:
         raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
     try:

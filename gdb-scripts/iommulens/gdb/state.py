@@ -16,6 +16,11 @@ def session():
     return kept
 
 
+def on_qemu():
+    """Whether this GDB holds QEMU itself."""
+    return session().side() == "qemu"
+
+
 def write(text):
     """Prints lines; GDB's pager applies."""
     if text:
@@ -30,6 +35,9 @@ def ensure_open(default=None):
 
 def record_facts():
     """Writes what is known of kernel and debugger into the investigation."""
+    if on_qemu():
+        session().flush()
+        return
     source = None
     try:
         functions = session().functions()
@@ -54,11 +62,19 @@ def settle():
 
 
 def _on_stop(event):
-    from . import breakpoints
+    from . import breakpoints, translations
 
     session().target_ran()
     try:
-        hits = [hit for hit in getattr(event, "breakpoints", []) if hit in breakpoints.ours()]
+        if on_qemu():
+            session().flush()
+            hit = any(isinstance(hit, translations.TranslationBreakpoint) for hit in getattr(event, "breakpoints", []))
+            write(session().translation() if hit else session().answer())
+            breakpoints.report_problem()
+            breakpoints.remove_idle()
+            return
+        own = breakpoints.ours("CallBreakpoint")
+        hits = [hit for hit in getattr(event, "breakpoints", []) if hit in own]
         if hits:
             record_facts()
             write(session().stopped(names_above(gdb.newest_frame())))
@@ -74,8 +90,13 @@ def _on_continue(_event):
     session().target_ran()
 
 
-def _on_new_symbols(_event):
+def _on_new_symbols(event):
+    from . import translations
+
     session().forget()
+    # A library tells nothing of the side; the program does.
+    if getattr(event, "new_objfile", None) is None or event.new_objfile.filename == event.new_objfile.progspace.filename:
+        translations.prepare()
 
 
 def connect_events():

@@ -1,0 +1,273 @@
+import IOMMUModel
+import Investigation
+import PageTables
+
+/// One import under way.
+struct ImportRun {
+  let store: InvestigationStore
+  let profiles: [any DriverProfile]
+  /// The texts, and what must be said about them.
+  var texts: [EvidenceImport.Text]
+  /// Facts that only keep the books: nobody asked for them, so they are not counted.
+  private(set) var bookkeeping = 0
+
+  /// The texts that are new.
+  private var new: [Int] { texts.indices.filter { !texts[$0].isKnown } }
+
+  init(_ texts: [EvidenceImport.Text], into store: InvestigationStore, profiles: [any DriverProfile]) {
+    (self.texts, self.store, self.profiles) = (texts, store, profiles)
+  }
+
+  /// Adds everything.
+  mutating func run() throws(InvestigationError) {
+    for index in new { try add(index) }
+    try addCalls(new)
+    try addConfiguration(new)
+    try addCaptures(new)
+    for index in new {
+      let extraction = texts[index].extraction
+      try keep(Fact.importedFile(extraction.name), hex(extraction.fingerprint))
+    }
+  }
+
+  private mutating func keep(_ name: String, _ value: String) throws(InvestigationError) {
+    let before = try store.counts()["fact"] ?? 0
+    try store.setFact(name, value)
+    bookkeeping += (try store.counts()["fact"] ?? 0) - before
+  }
+
+  // MARK: What needs no other text
+
+  /// Adds what one text tells beside calls, configuration and captures.
+  private mutating func add(_ index: Int) throws(InvestigationError) {
+    var logs: [LogLine] = []
+    var translations: [RecordedTranslation] = []
+    for finding in texts[index].extraction.findings {
+      if let device = finding.device { try keep(Fact.device, device) }
+      switch finding.evidence {
+      case .translations(let runs): translations += runs
+      case .log(let line): logs.append(line)
+      case .cookie(let request):
+        if try !store.cookieRequests().contains(where: { $0.isSame(as: request) }) { try store.append(request) }
+      case .registers(let values): try store.append(values)
+      case .sourceIndex(let index): try store.setFact(index.factName, index.factValue)
+      case .fact(let name, let value): try store.setFact(name, value)
+      case .release(let release):
+        if try store.facts()[Fact.banner] == nil {
+          try store.setFact(Fact.banner, "Linux version \(release) (as a warning names it)")
+        }
+      case .state(let state): try store.append(state)
+      case .call, .configuration, .otherBacktrace, .pages, .capture: break
+      }
+    }
+    if !logs.isEmpty { try store.append(logs) }
+    if !translations.isEmpty { _ = try store.append(translations) }
+  }
+
+  private func addConfiguration(_ new: [Int]) throws(InvestigationError) {
+    var configuration: KernelConfiguration?
+    for index in new {
+      for case .configuration(let next) in texts[index].extraction.findings.map(\.evidence) {
+        configuration = configuration?.merged(with: next) ?? next
+      }
+    }
+    if let configuration { try store.setFact(Fact.configuration, configuration.summary) }
+  }
+
+  // MARK: Calls
+
+  private struct PendingCall {
+    let call: RecordedCall
+    let text: Int
+  }
+
+  private mutating func addCalls(_ new: [Int]) throws(InvestigationError) {
+    let stored = try store.calls()
+    let history = CallHistory(stored, facts: try store.facts())
+    var places = Set(stored.lazy.filter { $0.origin != nil }.map(\.place))
+    var numbered: [UInt64: PendingCall] = [:]
+    var taken: [UInt64: DriverCall] = [:]
+    for call in history.calls {
+      if let number = call.id.flatMap({ history.numbers[$0] }) { taken[number] = call.call }
+    }
+    var others: [PendingCall] = []
+    for index in new {
+      let extraction = texts[index].extraction
+      let calls = extraction.calls
+      try noteProfile(index)
+      if let conflict = calls.first(where: { call in
+        call.number.flatMap { taken[$0] }.map { $0 != call.call.call } ?? false
+      }) {
+        texts[index].remarks.append(
+          "Its call \(conflict.number ?? 0) is another than the one that has this number already, so it is of another "
+            + "run. Its calls were not added: import it into an investigation of its own.")
+        continue
+      }
+      var numbers = CallNumbers(file: extraction.name)
+      for (call, number, line) in calls {
+        let pending = PendingCall(call: call, text: index)
+        if let number {
+          numbers.add(number, line: line)
+          if taken.updateValue(call.call, forKey: number) == nil { numbered[number] = pending }
+        } else {
+          others.append(pending)
+        }
+      }
+      if !numbers.isEmpty { try keep(numbers.factName, numbers.factValue) }
+    }
+    var ids: [DriverCall: RecordedCall] = [:]
+    for call in history.calls where call.id.map({ history.numbers[$0] != nil }) == true { ids[call.call] = call }
+    for (_, pending) in numbered.sorted(by: { $0.key < $1.key }) where places.insert(pending.call.place).inserted {
+      let call = try store.append(pending.call)
+      ids[call.call] = ids[call.call] ?? call
+    }
+    var repeated: [Int: Int] = [:]
+    var unplaced: [Int: Int] = [:]
+    for pending in others {
+      if let same = ids[pending.call.call] {
+        repeated[pending.text, default: 0] += 1
+        if same.callers.isEmpty, !pending.call.callers.isEmpty, let id = same.id {
+          try store.add(callers: pending.call.callers, to: id)
+          ids[pending.call.call]?.callers = pending.call.callers
+        }
+      } else if places.insert(pending.call.place).inserted {
+        _ = try store.append(pending.call)
+        if !ids.isEmpty { unplaced[pending.text, default: 0] += 1 }
+      }
+    }
+    for (index, count) in repeated {
+      texts[index].remarks.append(
+        "\(count == 1 ? "1 call is" : "\(count) calls are") in a table of numbered calls as well, and not added again.")
+    }
+    for (index, count) in unplaced {
+      texts[index].remarks.append(
+        "\(count == 1 ? "1 call has" : "\(count) calls have") no place among the numbered ones, and nothing is concluded "
+          + "from \(count == 1 ? "it" : "them").")
+    }
+  }
+
+  /// The driver is the one that the first call's signature fits.
+  private mutating func noteProfile(_ index: Int) throws(InvestigationError) {
+    var found: [String] = []
+    for case .call(_, let profile?) in texts[index].extraction.findings.map(\.evidence) where !found.contains(profile) {
+      found.append(profile)
+    }
+    guard let first = found.first else { return }
+    let recorded = try store.facts()[Fact.profile]
+    if recorded == nil { try store.setFact(Fact.profile, first) }
+    let others = found.filter { $0 != recorded ?? first }
+    if !others.isEmpty {
+      texts[index].remarks.append(
+        "The investigation is of the driver `\(recorded ?? first)`; calls here have the signature of "
+          + others.map { "`\($0)`" }.joined(separator: ", ") + ".")
+    }
+  }
+
+  // MARK: Captured tables
+
+  private mutating func addCaptures(_ new: [Int]) throws(InvestigationError) {
+    var notes: [String: (capture: TableCapture, device: String?)] = [:]
+    var pages: [(index: Int, pages: [GPA: [UInt8]])] = []
+    for index in new {
+      let extraction = texts[index].extraction
+      for finding in extraction.findings {
+        switch finding.evidence {
+        case .capture(let capture): notes[Self.stem(extraction.name)] = (capture, finding.device)
+        case .pages(let found): pages.append((index, found))
+        default: break
+        }
+      }
+    }
+    var captures: [(index: Int?, tables: CapturedTables)] = []
+    for (index, found) in pages {
+      let name = texts[index].extraction.name
+      let noted = notes.removeValue(forKey: Self.stem(name))
+      let tables = CapturedTables(file: name, pages: found, notes: noted?.capture)
+      captures.append((index, tables))
+      if noted == nil {
+        texts[index].remarks.append(
+          "Nothing says whose tables these are: import the notes (*-meta.json) together with the pages.")
+      }
+      try noteDomain(tables, device: noted?.device)
+    }
+    // Notes whose pages are not here still tell a domain's root.
+    for (name, noted) in notes.sorted(by: { $0.key < $1.key }) {
+      let tables = CapturedTables(file: name, pages: [:], notes: noted.capture)
+      if !noted.capture.registers.byOffset.isEmpty { try store.append(noted.capture.registers) }
+      try noteDomain(tables, device: noted.device)
+    }
+    let roots = try store.facts().sorted { $0.key < $1.key }.compactMap {
+      DomainRoot(factName: $0.key, value: $0.value)
+    }
+    if !roots.isEmpty { try store.setRoots(roots) }
+    let history = CallHistory(try store.calls(), facts: try store.facts())
+    let ordered = captures.map { ($0.index, $0.tables, $0.tables.moment(in: history)) }
+      .sorted { ($0.2.before ?? .max) < ($1.2.before ?? .max) }
+    for (index, tables, moment) in ordered {
+      if let values = tables.notes?.registers, !values.byOffset.isEmpty { try store.append(values) }
+      try store.append(snapshot: tables.pages, reason: moment.reason)
+      try verify(tables, at: moment, history, index)
+    }
+  }
+
+  /// Both files of a capture without what tells them apart: `tables` of `tables-pages.json` and `tables-meta.json`.
+  private static func stem(_ name: String) -> String {
+    for suffix in ["-pages.json", "-meta.json", ".json"] where name.hasSuffix(suffix) {
+      return String(name.dropLast(suffix.count))
+    }
+    return name
+  }
+
+  private func noteDomain(_ tables: CapturedTables, device: String?) throws(InvestigationError) {
+    let device = profiles.map(\.device).first { $0.name == device }
+    if let root = tables.domainRoot(device: device) { try store.setFact(root.factName, root.factValue) }
+  }
+
+  private mutating func verify(
+    _ tables: CapturedTables, at moment: CaptureMoment, _ history: CallHistory, _ index: Int?
+  ) throws(InvestigationError) {
+    let facts = try store.facts()
+    guard let index, let profile = profiles.first(where: { $0.identifier == facts[Fact.profile] }) else { return }
+    let known = Set(try store.verifications().keys)
+    let found = tables.verify(history, at: moment, known: known, profile: profile)
+    for (call, verification) in found.verifications { try store.append(verification, of: call) }
+    let isKnown = moment.before.map { ", as they were before call \($0)" } ?? ""
+    if !found.verifications.isEmpty {
+      let count = found.verifications.count
+      let told = "\(count) call\(count == 1 ? "" : "s") against \(tables.file)\(isKnown)"
+      try keep(Fact.laterVerification, [facts[Fact.laterVerification], told].compactMap { $0 }.joined(separator: "; "))
+      texts[index].remarks.append("Verified with it: \(told).")
+    }
+    if found.untold > 0 {
+      texts[index].remarks.append(
+        "It says nothing about \(found.untold) call\(found.untold == 1 ? "" : "s") before it: their ranges were used again, "
+          + "or may have been by calls that are not recorded.")
+    }
+  }
+}
+
+extension Extraction {
+  /// The calls in it with the numbers that the text gives them, and their lines.
+  fileprivate var calls: [(call: RecordedCall, number: UInt64?, line: Int)] {
+    findings.compactMap { finding in
+      if case .call(let call, _) = finding.evidence { (call, finding.number, finding.lines.lowerBound) } else { nil }
+    }
+  }
+}
+
+extension RecordedCall {
+  /// Where a call was read and what it is.
+  fileprivate struct Place: Hashable {
+    let origin: String?
+    let call: DriverCall
+  }
+
+  fileprivate var place: Place { Place(origin: origin, call: call) }
+}
+
+extension CookieRequest {
+  /// Whether both say the same, whenever they were stored.
+  fileprivate func isSame(as other: CookieRequest) -> Bool {
+    domain == other.domain && held == other.held && callers == other.callers
+  }
+}

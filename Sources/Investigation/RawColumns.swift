@@ -1,0 +1,83 @@
+import GRDB
+import GRDBSQLite
+
+/// The columns of the row that a cursor stands on, by their place and without a value of GRDB's in between: a million rows
+/// have fifteen million columns.
+struct RawColumns {
+  private let statement: OpaquePointer
+  private let row: Row
+
+  /// The columns of `row`, which comes from a cursor over `statement`.
+  init(of row: Row, from statement: Statement) {
+    self.statement = statement.sqliteStatement
+    self.row = row
+  }
+
+  /// An integer; what is something else is an error that `row` tells.
+  func integer(_ column: Int32, _ name: String) throws -> Int64 {
+    if sqlite3_column_type(statement, column) == SQLITE_INTEGER { return sqlite3_column_int64(statement, column) }
+    return try row.value(name)
+  }
+
+  /// An integer; nil for none.
+  func optionalInteger(_ column: Int32, _ name: String) throws -> Int64? {
+    switch sqlite3_column_type(statement, column) {
+    case SQLITE_INTEGER: sqlite3_column_int64(statement, column)
+    case SQLITE_NULL: nil
+    default: try row.optional(name)
+    }
+  }
+
+  /// A text, the same one as `last` where it reads the same.
+  func text(_ column: Int32, _ name: String, last: String) throws -> String {
+    try isText(column, last) ? last : row.value(name)
+  }
+
+  /// A text, the same one as `last` where it reads the same; nil for none.
+  func optionalText(_ column: Int32, _ name: String, last: String) throws -> String? {
+    if sqlite3_column_type(statement, column) == SQLITE_NULL { return nil }
+    return try isText(column, last) ? last : row.optional(name)
+  }
+
+  private func isText(_ column: Int32, _ text: String) -> Bool {
+    guard sqlite3_column_type(statement, column) == SQLITE_TEXT, let bytes = sqlite3_column_text(statement, column)
+    else { return false }
+    let stored = UnsafeBufferPointer(start: bytes, count: Int(sqlite3_column_bytes(statement, column)))
+    return stored.elementsEqual(text.utf8)
+  }
+}
+
+/// A statement that is run again and again with other values, for bulk work.
+struct RawInsert {
+  private let statement: OpaquePointer
+
+  /// Runs `statement`, which must live as long as this.
+  init(_ statement: Statement) { self.statement = statement.sqliteStatement }
+
+  /// Binds an integer, nothing for nil, to the parameter at `place`, counted from 1.
+  func bind(_ place: Int32, _ value: Int64?) {
+    if let value { sqlite3_bind_int64(statement, place, value) } else { sqlite3_bind_null(statement, place) }
+  }
+
+  /// Binds a text, nothing for nil.
+  func bind(_ place: Int32, _ text: String?) {
+    guard var text else { return bind(place, nil as Int64?) }
+    // SQLITE_TRANSIENT: SQLite keeps a copy.
+    let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
+    text.withUTF8 { bytes in
+      bytes.withMemoryRebound(to: CChar.self) { characters in
+        _ = sqlite3_bind_text(statement, place, characters.baseAddress, Int32(clamping: characters.count), transient)
+      }
+    }
+  }
+
+  /// Runs the statement with what is bound.
+  func run() throws {
+    let code = sqlite3_step(statement)
+    let reset = sqlite3_reset(statement)
+    guard code == SQLITE_DONE else {
+      let message = sqlite3_db_handle(statement).flatMap(sqlite3_errmsg).map { String(cString: $0) }
+      throw DatabaseError(resultCode: ResultCode(rawValue: reset), message: message)
+    }
+  }
+}

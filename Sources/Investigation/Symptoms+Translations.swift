@@ -1,0 +1,113 @@
+import IOMMUModel
+import PageTables
+
+/// What the device was seen doing with addresses, where the tables do not explain it already.
+extension Symptoms {
+  /// Causes that follow from recorded translations; `others` are those that the tables gave.
+  func translationCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
+    let seen = context.translations?.disagreements ?? []
+    let total = context.translations?.lines.count ?? 0
+    func runs(_ isOf: (TranslationCheck.Verdict) -> Bool) -> [TranslationCheck.Line] {
+      seen.filter { isOf($0.verdict) }
+    }
+    var found: [Diagnosis.Hypothesis] = []
+    func add(
+      _ cause: Diagnosis.Cause, _ lines: [TranslationCheck.Line], title: (TranslationCheck.Line) -> String,
+      evidence: [String] = [], remedy: String, question: String? = nil, precedence: Int, isConsequence: Bool = false
+    ) {
+      guard let first = lines.first else { return }
+      var hypothesis = Diagnosis.Hypothesis(
+        cause: cause, title: title(first),
+        support: Diagnosis.Support(explained: lines.count, total: total, unit: "run"),
+        evidence: Array(lines.prefix(3).map(\.sentence)) + evidence, remedy: remedy, openQuestion: question)
+      // Seen, and nothing in the tables weighs against it.
+      hypothesis.present = self.lines.isEmpty ? 0.5 : 0
+      hypothesis.precedence = precedence
+      hypothesis.isConsequence = isConsequence
+      found.append(hypothesis)
+    }
+    add(
+      .translatedElsewhere, runs { if case .wrongAddress = $0 { true } else { false } },
+      title: { "the device translates \($0.translation.iova) to another address than the call that maps it" },
+      remedy: "walk the table there: `iommu walk IOVA -device-walk`.", precedence: 2, isConsequence: !others.isEmpty)
+    add(
+      .passesUntranslated, runs { $0 == .bypassed },
+      title: { "the device's addresses pass untranslated: \($0.translation.iova) is answered with itself" },
+      evidence: ["Memory is not protected from the device, and no error says so."],
+      remedy: "is the device attached to a domain, and is its device table entry valid? `iommu devices`.",
+      precedence: 1,
+      isConsequence: others.contains { $0.cause.leavesUntranslated })
+    if !others.contains(where: { $0.cause == .latchedFault }) {
+      add(
+        .latchedFault, runs { if case .sticky = $0 { true } else { false } },
+        title: { _ in "a fault that was never cleared makes the device refuse everything" },
+        remedy: "\(profile.device.resumed(context.registers ?? RegisterValues()).how), once the cause is repaired.",
+        precedence: 1, isConsequence: !others.isEmpty)
+    }
+    // A refusal that the tables explain is said there; without tables it is all that is known.
+    if others.allSatisfy({ !$0.cause.makesFaults }) {
+      add(
+        .refusedThoughMapped, runs { $0 == .refusedThoughMapped },
+        title: { "the device refuses \($0.translation.iova), which a recorded call maps" },
+        remedy: "compare the call's entries with the device's walk.",
+        question: context.memory == nil || lines.isEmpty
+          ? "What the tables hold there: `iommu check` with the guest, or captured pages." : nil,
+        precedence: 0)
+    }
+    return found
+  }
+
+  /// A fault that was seen to outlive the repair of its entry.
+  func outlivedRepair(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
+    guard let repair = context.outlivedRepair else { return [] }
+    let address = repair.fault.address.map { " at \($0)" } ?? ""
+    var hypothesis = Diagnosis.Hypothesis(
+      cause: .latchedFault,
+      title:
+        "a latched fault outlives the repair of the tables: cause \(repair.fault.cause) of \(repair.fault.requester)"
+        + address,
+      support: Diagnosis.Support(explained: 1, total: 1, unit: "repair"),
+      evidence: [
+        "\(repair.name) at \(repair.entry) became \(hex(repair.value)), which is valid, and the cause stayed latched "
+          + "for \(counted(repair.readings, "reading")) after it."
+      ],
+      remedy: "\(profile.device.resumed(RegisterValues()).how): the driver's fault handler has to do it.")
+    if repair.isClearedLater { hypothesis.evidence.append("The reading after these shows it cleared.") }
+    if let line = context.log.last(where: { $0.meaning == .watchdog || $0.meaning == .adapterReset }) {
+      hypothesis.evidence.append(line.quoted)
+    }
+    hypothesis.isConsequence = others.contains { $0.cause.makesFaults }
+    return [hypothesis]
+  }
+}
+
+extension TranslationCheck.Line {
+  /// `0xfffff000: 4 translations in steps of 4, refused though mapped by map #1 to 0x106172000.`
+  var sentence: String {
+    let run =
+      translation.count == 1 ? "1 translation" : "\(translation.count) translations in steps of \(translation.stride)"
+    let mapping = call.flatMap { call in expected.map { " (map #\(call.number): \($0))" } } ?? ""
+    return "\(translation.iova): \(run), \(verdict.description)\(mapping)\(isByPattern ? ", by the steps" : "")."
+  }
+}
+
+extension Diagnosis.Cause {
+  /// Whether it makes a device fault on what is mapped.
+  var makesFaults: Bool {
+    switch self {
+    case .wrongShift, .entriesLost, .otherDomain, .rangeCut, .protectionMisread, .vanished, .otherTable,
+      .superpageMisread,
+      .latchedFault:
+      true
+    default: false
+    }
+  }
+
+  /// Whether it leaves a device untranslated.
+  var leavesUntranslated: Bool {
+    switch self {
+    case .noDefaultDomain, .bypassed, .notAttached: true
+    default: false
+    }
+  }
+}
