@@ -95,6 +95,10 @@ public struct Diagnosis: Sendable {
     case alwaysWritable
     /// Everything is read-only.
     case alwaysReadOnly
+    /// The leaf is written without V.
+    case validLost
+    /// WRITE alone becomes W without R, which is reserved.
+    case writeAlone
   }
 
   /// Which part of a range a call works on.
@@ -138,10 +142,16 @@ public struct Diagnosis: Sendable {
     public let remedy: String
     /// What would narrow it down, and the command that finds out; nil when nothing is open.
     public var openQuestion: String?
-    /// The share of the bytes that disagree now that it explains, 0 to 1.
+    /// Which of the ranges that disagree now it explains, by position.
+    var ranges: Set<Int> = []
+    /// Its share of the bytes that disagree now, 0 to 1; for what keeps the IOMMU from being used, its weight.
     var present = 0.0
+    /// What of the calls that went wrong it explains.
+    var accounts: Set<Account> = []
     /// Whether another cause brought it about.
     var isConsequence = false
+    /// Calls that it would have spoilt as well and that were right.
+    var contradicted = 0
     /// Decides between explanations of equal merit: the larger first.
     var precedence = 0
 
@@ -150,6 +160,13 @@ public struct Diagnosis: Sendable {
 
     /// Whether it covers everything of its kind.
     public var explainsAll: Bool { support.explained == support.total }
+  }
+
+  /// Something that is wrong with what a call left.
+  struct Account: Hashable {
+    enum Aspect { case place, page, permissions, cleared }
+    let event: EventID
+    let aspect: Aspect
   }
 
   /// Map calls with a verification, and how many of them disagree.
@@ -210,7 +227,7 @@ public struct Diagnosis: Sendable {
     staleUnmaps = symptoms.wrongUnmaps.count
     disagreeingPages = check?.disagreeingPages ?? 0
     var found = symptoms.wrongShifts()
-    found += symptoms.wrongLeaves()
+    found += symptoms.wrongLeaves(unless: found)
     found += symptoms.wrongRanges()
     found += symptoms.lostEntries(unless: found)
     found += symptoms.wrongUnmapping(unless: found)
@@ -220,17 +237,34 @@ public struct Diagnosis: Sendable {
     found += symptoms.outlivedRepair(after: found)
     found += symptoms.translationCauses(after: found)
     found = symptoms.corroborated(found)
-    hypotheses = found.sorted { left, right in
-      let (first, second) = (Self.rank(left), Self.rank(right))
-      return first.lexicographicallyPrecedes(second)
+    var ranked = Self.ranked(found)
+    if !ranked.isEmpty, let fault = symptoms.faultThatWillStay(beside: ranked) { ranked[0].effects.append(fault) }
+    hypotheses = ranked
+  }
+
+  /// The best first, as long as each explains something that those before it do not; then their rivals, then what other
+  /// causes brought about.
+  private static func ranked(_ found: [Hypothesis]) -> [Hypothesis] {
+    var (news, rivals, consequences): ([Hypothesis], [Hypothesis], [Hypothesis]) = ([], [], [])
+    var explained: Set<Account> = []
+    for hypothesis in found.sorted(by: { rank($0).lexicographicallyPrecedes(rank($1)) }) {
+      if hypothesis.isConsequence {
+        consequences.append(hypothesis)
+      } else if !hypothesis.accounts.isEmpty && hypothesis.accounts.isSubset(of: explained) {
+        rivals.append(hypothesis)
+      } else {
+        news.append(hypothesis)
+        explained.formUnion(hypothesis.accounts)
+      }
     }
+    return news + rivals + consequences
   }
 
   /// The smaller the numbers, the better the explanation.
   private static func rank(_ hypothesis: Hypothesis) -> [Double] {
-    let share =
-      hypothesis.support.total == 0 ? 0 : Double(hypothesis.support.explained) / Double(hypothesis.support.total)
-    return [hypothesis.isConsequence ? 1 : 0, -hypothesis.present, -share, -Double(hypothesis.precedence)]
+    let judged = hypothesis.support.total + hypothesis.contradicted
+    let share = judged == 0 ? 0 : Double(hypothesis.support.explained) / Double(judged)
+    return [-hypothesis.present, -share, -Double(hypothesis.precedence)]
   }
 }
 

@@ -22,12 +22,12 @@ extension Symptoms {
     let devices = state.devices.filter { device in bare.contains { $0.id == device.group } }
     let direct = devices.filter { $0.usesIOMMU == false && $0.driver != nil }
     var evidence = [
-      "\(counted(bare.count, "group")) of \(state.groups.count) \(bare.count == 1 ? "has" : "have") no default domain: "
+      "\(bare.count) of \(counted(state.groups.count, "group")) \(bare.count == 1 ? "has" : "have") no default domain: "
         + "\(devices.prefix(4).map(\.name).joined(separator: ", "))\(devices.count > 4 ? " and others" : "")."
     ]
     if let device = direct.first {
       evidence.append(
-        "\(device.name) works around the IOMMU: its DMA operations are the direct ones, and nothing protects memory from it. "
+        "\(device.name) goes around the IOMMU: its DMA operations are the direct ones, and nothing protects memory from it. "
           + "No error line says so.")
     }
     let title: String
@@ -66,7 +66,8 @@ extension Symptoms {
       cause: .sharedRequester,
       title: strangers.isEmpty
         ? "\(worst.devices.count) devices in different groups have the requester id \(worst.requester.rsid)"
-        : "devices of the bus \(buses) were taken in, which have no requester id: \(worst.devices.count) devices share \(worst.requester.rsid)",
+        : "devices that have no requester id were taken in (bus: \(buses)): \(worst.devices.count) devices share id "
+          + "\(worst.requester.rsid)",
       support: Diagnosis.Support(
         explained: shared.reduce(0) { $0 + $1.devices.count }, total: known.count, unit: "device"),
       evidence: [
@@ -75,9 +76,11 @@ extension Symptoms {
           + (worst.devices.count > 4 ? " and others." : ".")
       ],
       effects: ["Only the table of the one attached last is in force for this requester id."],
-      remedy:
-        "let the driver's probe_device refuse (-ENODEV) what is not on a bus that it can tell apart: the core offers it "
-        + "every device of every bus since 6.0.")
+      remedy: strangers.isEmpty
+        ? "devices that the IOMMU cannot tell apart belong in one group: see the driver's device_group. Each PCI segment needs "
+          + "an IOMMU of its own."
+        : "let the driver's probe_device refuse (-ENODEV) what is not on a bus that it can tell apart: the core offers it "
+          + "every device of every bus since 6.0.")
   }
 
   private func beyondTable(_ state: KernelState) -> [Diagnosis.Hypothesis] {
@@ -87,11 +90,12 @@ extension Symptoms {
     return [
       Diagnosis.Hypothesis(
         cause: .beyondTable(requester),
-        title: "\(first.name) has the requester id \(requester.rsid), beyond the \(limit) of the driver's device table",
+        title:
+          "\(first.name) has the requester id \(requester.rsid), and the driver's device table ends at \(limit - 1)",
         support: Diagnosis.Support(
           explained: beyond.count, total: state.devices.count { $0.group != nil }, unit: "device"),
         evidence: [
-          "The device looks up all 16 bits, the driver's table ends before: the entry is whatever lies behind it."
+          "The device looks up all 16 bits of an id: what it takes for this one's entry is whatever lies behind the table."
         ],
         remedy: "size the device table for 16 bits of requester id.")
     ]

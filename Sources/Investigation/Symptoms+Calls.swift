@@ -5,7 +5,7 @@ import PageTables
 extension Symptoms {
   /// Ranges mapped in part, a signature of another era, progress that is not reported.
   func wrongRanges() -> [Diagnosis.Hypothesis] {
-    [cutRanges(), otherSignature(), repeatedCalls()].compactMap { $0 }
+    cutRanges() + [otherSignature(), repeatedCalls()].compactMap { $0 }
   }
 
   /// What part of a range a mistake leaves done, in bytes from its start.
@@ -19,49 +19,77 @@ extension Symptoms {
     }
   }
 
-  private func cutRanges() -> Diagnosis.Hypothesis? {
+  /// Whether the first page that is wrong is the one after the first `done` bytes, as far as the pages that were looked at
+  /// can tell.
+  static func ends(_ verified: Verified, after done: UInt64?) -> Bool {
+    guard let done, let iova = verified.verification.iova, verified.verification.leaves > 0 else { return false }
+    let offset = iova - verified.call.call.iova
+    let pages = verified.call.call.length / 4096
+    let looked = UInt64(verified.verification.leaves)
+    let gap = max(1, pages / looked + (pages % looked == 0 ? 0 : 1)) &* 4096
+    return offset >= done && offset - done < gap
+  }
+
+  /// The mistakes among `candidates` that explain calls in `cut`, each with these; `.part` with all where none does.
+  static func explaining(
+    _ cut: [Verified], _ candidates: [Diagnosis.RangeMistake]
+  ) -> [(mistake: Diagnosis.RangeMistake, calls: [Verified])] {
+    let tried = candidates.map { mistake in
+      (mistake, cut.filter { ends($0, after: done(mistake, of: $0.call.call)) })
+    }
+    let fitting = tried.filter { !$0.1.isEmpty }
+    guard let most = fitting.map(\.1.count).max() else { return [(.part, cut)] }
+    // What explains only calls that another one explains with more is none.
+    return fitting.filter { one in
+      one.1.count == most
+        || !fitting.contains { other in
+          other.1.count > one.1.count && Set(one.1.map(\.call)).isSubset(of: other.1.map(\.call))
+        }
+    }
+  }
+
+  /// What would tell `mistake` from the others, when they explain the same calls.
+  static func open(
+    _ mistake: Diagnosis.RangeMistake, _ all: [(mistake: Diagnosis.RangeMistake, calls: [Verified])]
+  ) -> String? {
+    let count = all.first { $0.mistake == mistake }?.calls.count
+    guard all.contains(where: { $0.mistake != mistake && $0.calls.count == count }) else { return nil }
+    return mistake == .sizeIgnored || all.contains { $0.mistake == .sizeIgnored && $0.calls.count == count }
+      ? "All of these calls have one large page: one with several would tell the explanations apart."
+      : "All of these calls have pages of 4 KiB: one with larger pages would tell the explanations apart."
+  }
+
+  private func cutRanges() -> [Diagnosis.Hypothesis] {
     // Begun and not finished: the first wrong leaf is not the first of all, and it is missing.
     let cut = wrongMaps.filter { call, verification in
       guard case .missing = verification.verdict, let iova = verification.iova else { return false }
       return iova != call.call.iova && verification.agreeing > 0
     }
-    guard !cut.isEmpty else { return nil }
-    let candidates: [Diagnosis.RangeMistake] = [.countIgnored, .sizeIgnored, .firstPageOnly]
-    let tried = candidates.map { mistake in
-      (
-        mistake,
-        cut.filter { call, verification in
-          verification.iova.map { $0 - call.call.iova } == Self.done(mistake, of: call.call)
+    guard !cut.isEmpty else { return [] }
+    let all = Self.explaining(cut, [.countIgnored, .sizeIgnored, .firstPageOnly])
+    return all.compactMap { mistake, fitting in
+      guard let first = fitting.first else { return nil }
+      let title =
+        switch mistake {
+        case .countIgnored: "pgcount is ignored: only the first page of a call is mapped"
+        case .sizeIgnored: "pgsize is ignored: a call maps pgcount pages of 4 KiB"
+        case .firstPageOnly: "only the first 4 KiB of a call are mapped"
+        case .nothing, .part: "calls are mapped in part, by no rule that fits several"
         }
-      )
+      let end = first.verification.iova ?? first.call.call.iova
+      var hypothesis = Diagnosis.Hypothesis(
+        cause: .rangeCut(mistake), title: title,
+        support: Diagnosis.Support(explained: fitting.count, total: wrongMaps.count, unit: "wrong call"),
+        evidence: [
+          "Map #\(first.call.number) asks for \(first.call.call.extent) from \(first.call.call.iova) on; from \(end) on "
+            + "nothing is mapped."
+        ],
+        remedy: place + "the bytes to map are pgsize * pgcount (map_pages, from 5.14), or size (map, before).",
+        openQuestion: Self.open(mistake, all))
+      contradict(&hypothesis) { call in Self.done(mistake, of: call.call).map { $0 < call.call.length } == true }
+      credit(&hypothesis, calls: fitting)
+      return hypothesis
     }
-    let (mistake, fitting) = tried.max { $0.1.count < $1.1.count }.flatMap { $0.1.isEmpty ? nil : $0 } ?? (.part, cut)
-    guard let first = fitting.first else { return nil }
-    let title =
-      switch mistake {
-      case .countIgnored: "only the first of pgcount pages is mapped: pgcount is not seen"
-      case .sizeIgnored: "pgcount pages of 4 KiB are mapped whatever pgsize says"
-      case .firstPageOnly: "only the first 4 KiB of a range are mapped"
-      case .nothing, .part: "ranges are mapped in part"
-      }
-    var hypothesis = Diagnosis.Hypothesis(
-      cause: .rangeCut(mistake), title: title,
-      support: Diagnosis.Support(explained: fitting.count, total: wrongMaps.count, unit: "wrong call"),
-      evidence: [
-        "Map #\(first.call.number) asks for \(first.call.call.extent) from \(first.call.call.iova) on; from "
-          + "\(first.verification.iova ?? first.call.call.iova) on there is nothing."
-      ],
-      remedy: place + "the size to map is pgsize * pgcount (from 5.14), size before that.")
-    let whole = maps.filter { call, verification in
-      verification.agrees && Self.done(mistake, of: call.call).map { $0 < call.call.length } == true
-    }
-    if let call = whole.first {
-      hypothesis.counterEvidence = [
-        "\(counted(whole.count, "call")) should have been cut as well and \(whole.count == 1 ? "was" : "were") not, the first is map #\(call.call.number)."
-      ]
-    }
-    hypothesis.present = share(ofCalls: fitting)
-    return hypothesis
   }
 
   private func otherSignature() -> Diagnosis.Hypothesis? {
@@ -73,33 +101,34 @@ extension Symptoms {
       support: Diagnosis.Support(explained: wrongMaps.count, total: wrongMaps.count, unit: "wrong call"),
       evidence: ["The kernel's operations table has the driver's function as `\(operation)`."],
       remedy: place + "give the function the parameters of `\(operation)` in this kernel's include/linux/iommu.h.")
-    hypothesis.present = share(ofCalls: wrongMaps)
+    credit(&hypothesis, calls: wrongMaps)
     hypothesis.precedence = 5
     return hypothesis
   }
 
-  /// Three equal calls in a row are no accident: the core asks again for what it was not told is done.
+  /// Three equal calls in a row for one domain are no accident: the core asks again for what it was not told is done.
   private func repeatedCalls() -> Diagnosis.Hypothesis? {
-    var repeats = 0
-    var first: RecordedCall?
-    var run = 1
-    for (previous, next) in zip(history, history.dropFirst()) {
-      guard next.call.isMap, previous.call == next.call else {
-        run = 1
+    var last: [KVA: (call: RecordedCall, run: Int)] = [:]
+    var longest: [RecordedCall: Int] = [:]
+    for next in history {
+      let domain = next.call.domain
+      guard next.call.isMap, let (first, run) = last[domain], first.call == next.call else {
+        last[domain] = next.call.isMap ? (next, 1) : nil
         continue
       }
-      run += 1
-      if run == 3 { first = first ?? previous }
-      if run >= 3 { repeats += 1 }
+      last[domain] = (first, run + 1)
+      if run + 1 >= 3 { longest[first] = run + 1 }
     }
-    guard let first else { return nil }
-    let total = history.count { $0.call.isMap }
+    guard let (first, run) = longest.max(by: { ($0.value, $1.key.number) < ($1.value, $0.key.number) }) else {
+      return nil
+    }
     var hypothesis = Diagnosis.Hypothesis(
       cause: .progressNotReported,
       title: "the driver does not report what it has mapped: the core makes the same call again and again",
-      support: Diagnosis.Support(explained: repeats + 2, total: total, unit: "call"),
+      support: Diagnosis.Support(
+        explained: longest.values.reduce(0, +), total: history.count { $0.call.isMap }, unit: "map call"),
       evidence: [
-        "Map #\(first.number) at \(first.call.iova) is repeated with the same arguments, with no unmap between."
+        "Map #\(first.number) at \(first.call.iova) is made \(run) times with the same arguments and no unmap between."
       ],
       remedy: place + "add the bytes that were mapped to `*mapped` before returning 0.")
     hypothesis.precedence = 4
@@ -110,51 +139,104 @@ extension Symptoms {
 
   /// Calls that left nothing where they should and that nothing else explains.
   func lostEntries(unless others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
-    let shifts = others.compactMap(\.wrongShift)
-    let lost = wrongMaps.filter { _, verification in
+    let lost = wrongMaps.filter { call, verification in
       guard case .missing = verification.verdict, verification.agreeing == 0 else { return false }
-      return !shifts.contains { Self.fits(verification, $0.level, $0.shifts) }
+      // An entry that is there without V is not lost.
+      let isThere = verification.samples.contains { Self.leaf($0, in: call) != nil }
+      return !isThere && !isShifted(verification, by: others)
     }
-    guard let first = lost.first else { return [] }
-    var found: [Diagnosis.Hypothesis] = []
-    if let other = otherDomain(lost) { found.append(other) }
-    var nowhere = Diagnosis.Hypothesis(
+    guard !lost.isEmpty else { return [] }
+    let other = otherDomain(lost)
+    let nowhere = other?.nowhere ?? lost
+    guard let first = nowhere.first else { return other.map { [$0.hypothesis] } ?? [] }
+    var hypothesis = Diagnosis.Hypothesis(
       cause: .entriesLost, title: "map returns and its entries are nowhere in the domain's table",
-      support: Diagnosis.Support(explained: lost.count, total: wrongMaps.count, unit: "wrong call"),
+      support: Diagnosis.Support(explained: nowhere.count, total: wrongMaps.count, unit: "wrong call"),
       evidence: [
         "Map #\(first.call.number) at \(first.call.call.iova) left no entry, and no index shift puts one where it would be found."
       ],
       remedy: place + "does it write at all, and into the table that the domain's descriptor names?",
       openQuestion: "What the call returned: `iommu break map -limit 1`, `continue`, `finish`, then `p $a0`.")
-    nowhere.present = share(ofCalls: lost)
-    nowhere.precedence = -1
-    found.append(nowhere)
-    return found
+    credit(&hypothesis, calls: nowhere)
+    hypothesis.precedence = -1
+    return (other.map { [$0.hypothesis] } ?? []) + [hypothesis]
   }
 
-  /// The calls whose pages another recorded table has.
-  private func otherDomain(_ lost: [Verified]) -> Diagnosis.Hypothesis? {
-    guard let memory = context.memory else { return nil }
-    let roots = Set(history.compactMap(\.root))
-    var example: (RecordedCall, TableRoot)?
-    let elsewhere = lost.filter { call, _ in
-      guard let target = call.call.target else { return false }
-      let other = roots.first { root in
-        root != call.root && root.mode.geometry.walk(call.call.iova, root: root.address, in: memory).target == target
-      }
-      if let other, example == nil { example = (call, other) }
-      return other != nil
+  /// The tables that are known beside the calls': the kernel's domains', and those that the device walks.
+  private func knownRoots(memory: any PhysicalMemory) -> Set<TableRoot> {
+    var roots = Set(history.compactMap(\.root)).union(context.state?.domains.compactMap(\.root) ?? [])
+    if let registers = context.registers,
+      let contexts = try? profile.device.contexts(registers: registers, memory: memory, limit: 64)
+    {
+      roots.formUnion(contexts.compactMap(\.firstStage))
     }
-    guard let (call, root) = example else { return nil }
+    return roots
+  }
+
+  /// The calls whose pages another table has, and those whose pages none has. What has been unmapped since cannot be told.
+  private func otherDomain(_ lost: [Verified]) -> (hypothesis: Diagnosis.Hypothesis, nowhere: [Verified])? {
+    guard let memory = context.memory else { return nil }
+    let roots = knownRoots(memory: memory).sorted { $0.address < $1.address }
+    var asked: [EventID: CrossCheck.Line] = [:]
+    for line in lines where line.expected != nil { if let id = line.call.id { asked[id] = asked[id] ?? line } }
+    var elsewhere: [(call: Verified, root: TableRoot)] = []
+    var nowhere: [Verified] = []
+    for verified in lost {
+      guard let line = verified.call.id.flatMap({ asked[$0] }), let expected = line.expected else { continue }
+      let holder = roots.first { root in
+        root != verified.call.root
+          && root.mode.geometry.walk(line.iova, root: root.address, in: memory).target == expected
+      }
+      if let holder { elsewhere.append((verified, holder)) } else { nowhere.append(verified) }
+    }
+    guard let (first, root) = elsewhere.first else { return nil }
     var hypothesis = Diagnosis.Hypothesis(
       cause: .otherDomain, title: "entries are written into another domain's table",
-      support: Diagnosis.Support(explained: elsewhere.count, total: wrongMaps.count, unit: "wrong call"),
+      support: Diagnosis.Support(
+        explained: elsewhere.count, total: elsewhere.count + nowhere.count, unit: "lost mapping"),
       evidence: [
-        "Map #\(call.number) at \(call.call.iova) is in the table at \(root.address), not in its domain's at \(call.root?.address ?? root.address)."
+        "Map #\(first.call.number) at \(first.call.call.iova) is in the table at \(root.address), not in its domain's at \(first.call.root?.address ?? root.address)."
       ],
-      remedy: place + "see how the function gets from its domain argument to the table.")
-    hypothesis.present = share(ofCalls: elsewhere)
+      effects: [
+        "The other domain's devices reach these pages, and what they had mapped at these IOVAs is overwritten."
+      ],
+      remedy: place + "the way from the domain argument to the table (container_of, not a global).")
+    // What is unmapped or mapped in the one domain happens to the other.
+    let owners = Set(elsewhere.compactMap(\.call.call.root)), holders = Set(elsewhere.map(\.root))
+    let ids = Set(elsewhere.compactMap(\.call.call.id))
+    hypothesis.accounts = Self.accounts(elsewhere.map(\.call.call), .place)
+    let strays = IOVARanges(history.lazy.filter { $0.root.map(owners.contains) == true }.map(\.call))
+    credit(&hypothesis) { line in
+      line.tables != .agrees
+        && (line.call.id.map(ids.contains) == true
+          || line.call.root.map(holders.contains) == true && strays.contains(line.iova))
+    }
     hypothesis.precedence = 3
-    return hypothesis
+    return (hypothesis, nowhere)
+  }
+}
+
+/// The IOVAs of several calls.
+private struct IOVARanges {
+  /// Apart from each other, in order; first and last address.
+  private var ranges: [(first: IOVA, last: IOVA)] = []
+
+  init(_ calls: some Sequence<DriverCall>) {
+    for call in calls.sorted(by: { $0.iova < $1.iova }) where call.length > 0 && call.last >= call.iova {
+      if let last = ranges.last, call.iova <= last.last {
+        ranges[ranges.count - 1].last = max(last.last, call.last)
+      } else {
+        ranges.append((call.iova, call.last))
+      }
+    }
+  }
+
+  func contains(_ iova: IOVA) -> Bool {
+    var (low, high) = (0, ranges.count)
+    while low < high {
+      let middle = low + (high - low) / 2
+      if ranges[middle].first <= iova { low = middle + 1 } else { high = middle }
+    }
+    return low > 0 && iova <= ranges[low - 1].last
   }
 }

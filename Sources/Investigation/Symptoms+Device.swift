@@ -12,6 +12,7 @@ extension Symptoms {
     case bypassed(RequesterID, String)
     case notAttached
     case otherTable(TableRoot)
+    case refused(RequesterID, String)
     case other
   }
 
@@ -38,24 +39,36 @@ extension Symptoms {
           evidence: [
             "Mappings are made for it, the first at \(first.iova), and the device passes its addresses through."
           ],
-          remedy: "is the device attached to its domain, and does attach write its device table entry?",
+          effects: ["What it puts on the bus is a physical address: no memory is protected from it."],
+          remedy: profile.device.isEnabled(registers)
+            ? "is the device attached to its domain, and does attach write its device table entry and descriptor?"
+            : "the driver's set-up has to switch translation on: `iommu regs`.",
           openQuestion: "`iommu devices` shows every entry beside the kernel's view.")
       case .notAttached:
+        let others = Set(lines.map(\.call)).count - 1
         hypothesis = Diagnosis.Hypothesis(
           cause: .notAttached, title: "no device uses the domain at \(first.call.call.domain)", support: support,
           evidence: [
-            "Map #\(first.call.number) and others went into it, and no device table entry names its descriptor."
+            "Map #\(first.call.number) at \(first.iova)"
+              + (others == 0 ? "" : " and \(counted(others, "other call"))")
+              + " went into it, and no device table entry names its descriptor."
           ],
           remedy: "attach the device before mapping, or see who made the domain: `iommu domains`.")
       case .otherTable(let root):
-        let written = first.call.root
-        let modes =
-          written.map { $0.mode != root.mode ? ", as \(root.mode.name) instead of \($0.mode.name)" : "" } ?? ""
+        let written = first.call.root ?? root
         hypothesis = Diagnosis.Hypothesis(
           cause: .otherTable,
-          title: "the device walks the table at \(root.address), the driver writes the one at "
-            + "\(written?.address.description ?? "another place")\(modes)",
-          support: support, evidence: ["The descriptor that the device table names holds the former."],
+          title: written.address == root.address
+            ? "the device walks the table at \(root.address) as \(root.mode.name), the driver writes it as \(written.mode.name)"
+            : "the device walks the \(root.mode.name) table at \(root.address), the driver writes the \(written.mode.name) one "
+              + "at \(written.address)",
+          support: support,
+          evidence: ["The descriptor that the device table names has the root and mode that the device takes."],
+          remedy: "the descriptor's root and mode must be those of the domain that is attached: see attach.")
+      case .refused(let requester, let why):
+        hypothesis = Diagnosis.Hypothesis(
+          cause: .otherTable, title: "\(requester) cannot be translated: \(why)", support: support,
+          evidence: ["Mappings are made for it, the first at \(first.iova), and its descriptor is not one to walk by."],
           remedy: "the descriptor's root and mode must be those of the domain that is attached: see attach.")
       case .other:
         hypothesis = Diagnosis.Hypothesis(
@@ -65,7 +78,7 @@ extension Symptoms {
         hypothesis.precedence = -2
       }
       let own = Set(lines)
-      hypothesis.present = share { own.contains($0) }
+      credit(&hypothesis) { own.contains($0) }
       found.append(hypothesis)
     }
     return found.sorted { $0.title < $1.title }
@@ -79,6 +92,11 @@ extension Symptoms {
     if case .bypassed(let why) = line.device { return .bypassed(requester, why) }
     guard let root = line.call.root, line.expected != nil else { return .other }
     let device = profile.device
+    switch try? device.context(of: requester, registers: registers, memory: memory).translation {
+    case .bypassed(let why): return .bypassed(requester, why)
+    case .refused(let why): return .refused(requester, why)
+    case .translated, nil: break
+    }
     let clean = device.latchedFault(registers) == nil ? registers : device.resumed(registers).registers
     // Neighbours with one verdict are one line, and one latch gives all of them the same: some pages stand for the rest.
     for position in Verifier.sample(line.length / 4096, limit: 8) {
@@ -110,10 +128,10 @@ extension Symptoms {
         "\(profile.device.resumed(registers).how): the driver's fault handler has to do it, once the cause is repaired."
     )
     // The address is that of the last access that failed; the first may have been any that would fail without the latch.
-    if let culprit = lines.first(where: { latches(fault.cause, $0, registers: registers, memory: memory) }) {
+    if let culprit = firstLatching(fault.cause, registers: registers, memory: memory) {
       hypothesis.isConsequence = true
       hypothesis.evidence.append(
-        "An access to \(culprit.iova) would latch the same cause again: that is to be repaired first.")
+        "An access to \(culprit) would latch the same cause again: that is to be repaired first.")
     } else {
       hypothesis.evidence.append(
         "No access to what is mapped now would latch it again: its cause has been repaired since.")
@@ -124,15 +142,29 @@ extension Symptoms {
     return hypothesis
   }
 
-  /// Whether an access to the range's first page latches `cause` where nothing is latched before it.
-  private func latches(
-    _ cause: FaultCause, _ line: CrossCheck.Line, registers: RegisterValues, memory: any PhysicalMemory
-  ) -> Bool {
-    guard let requester = line.call.requester, line.expected != nil else { return false }
-    return profile.device.translate(
-      line.iova, access: line.call.access, requester: requester,
-      registers: profile.device.resumed(registers).registers, memory: memory
-    ).latched == cause
+  /// What a latched fault does once everything else is repaired; nil where none is latched, or a hypothesis says it.
+  func faultThatWillStay(beside others: [Diagnosis.Hypothesis]) -> String? {
+    guard let registers = context.registers, let fault = profile.device.latchedFault(registers), !lines.isEmpty,
+      !others.contains(where: { $0.cause == .latchedFault })
+    else { return nil }
+    return
+      "Cause \(fault.cause) of \(fault.requester) is latched and outlives the repair: until it is cleared, good mappings "
+      + "fail as well. \(profile.device.resumed(registers).how.capitalizedFirst)."
+  }
+
+  /// Where an access would latch `cause` if nothing were latched before it; nil when none of those looked at would.
+  private func firstLatching(_ cause: FaultCause, registers: RegisterValues, memory: any PhysicalMemory) -> IOVA? {
+    let clean = profile.device.resumed(registers).registers
+    for line in lines.prefix(256) {
+      guard let requester = line.call.requester, line.expected != nil else { continue }
+      for position in Verifier.sample(line.length / 4096, limit: 8) {
+        let iova = line.iova + position &* 4096
+        let translation = profile.device.translate(
+          iova, access: line.call.access, requester: requester, registers: clean, memory: memory)
+        if translation.latched == cause { return iova }
+      }
+    }
+    return nil
   }
 
   private func superpage(
@@ -165,4 +197,9 @@ extension RecordedCall {
     let protection = call.protection ?? []
     return protection.contains(.write) ? (protection.contains(.read) ? .readWrite : .write) : .read
   }
+}
+
+extension String {
+  /// The same as the start of a sentence.
+  fileprivate var capitalizedFirst: String { prefix(1).uppercased() + dropFirst() }
 }

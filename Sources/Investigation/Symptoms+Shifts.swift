@@ -37,8 +37,9 @@ extension Symptoms {
     }
     let fitting = calls.filter { Self.fits($0.verification, level, shifts) }
     var hypothesis = describe(level, mode: mode, shifts: shifts, explained: best, calls: calls)
-    hypothesis.present = share(ofCalls: fitting)
-    hypothesis.precedence = level
+    credit(&hypothesis, calls: fitting)
+    // An entry of 64 bits at the place where a shift puts it is no accident; a pattern in what entries hold is weaker.
+    hypothesis.precedence = 10 + level
     return hypothesis
   }
 

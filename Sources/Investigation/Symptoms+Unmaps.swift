@@ -3,116 +3,259 @@ import PageTables
 
 /// Unmap calls that leave entries, or take out others' entries.
 extension Symptoms {
-  /// What went wrong with unmapping, unless a wrong index explains it: unmap looks where map has written.
+  /// What went wrong with unmapping, unless something else explains it: unmap looks where map has written.
   func wrongUnmapping(unless others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
-    let vanished = vanishedLines(unless: others)
-    let distance = clearedElsewhere(vanished)
+    let known = others.reduce(into: Set<Int>()) { $0.formUnion($1.ranges) }
+    let vanished = vanishedRanges(unless: known)
+    let shifts = others.compactMap(\.wrongShift)
+    let targets = MappedTargets(shifts.isEmpty || wrongUnmaps.isEmpty ? [] : history)
+    let left = wrongUnmaps.filter { !isAlias($0, of: shifts, targets) }
+    let elsewhere = clearedElsewhere(left, vanished)
     var found: [Diagnosis.Hypothesis] = []
-    if let distance { found.append(distance) }
-    if !wrongUnmaps.isEmpty { found.append(incomplete(isElsewhere: distance != nil)) }
-    if distance == nil, let lost = lost(vanished) { found.append(lost) }
+    if let elsewhere { found.append(elsewhere) }
+    if !left.isEmpty { found += incomplete(left, unless: known, isElsewhere: elsewhere != nil) }
+    if elsewhere == nil, let lost = lost(vanished) { found.append(lost) }
     return found
   }
 
-  private func incomplete(isElsewhere: Bool) -> Diagnosis.Hypothesis {
-    let candidates: [Diagnosis.RangeMistake] = [.nothing, .countIgnored, .sizeIgnored, .firstPageOnly]
-    let tried = candidates.map { mistake in
-      (
-        mistake,
-        wrongUnmaps.filter { call, verification in
-          verification.iova.map { $0 - call.call.iova } == Self.done(mistake, of: call.call)
-        }
-      )
-    }
-    let best = tried.reduce((Diagnosis.RangeMistake.part, [Verified]())) { $0.1.count >= $1.1.count ? $0 : $1 }
-    let (mistake, fitting) = best.1.isEmpty ? (.part, wrongUnmaps) : best
-    let title =
-      switch mistake {
-      case .nothing: "unmap leaves its entries as they are"
-      case .countIgnored: "unmap clears only the first of pgcount pages"
-      case .sizeIgnored: "unmap clears pgcount pages of 4 KiB whatever pgsize says"
-      case .firstPageOnly: "unmap clears only the first 4 KiB of a range"
-      case .part: "unmap clears its range in part"
+  /// Whether what an unmap seems to have left is another page's leaf, which a wrong shift puts there.
+  private func isAlias(_ unmap: Verified, of shifts: [Diagnosis.WrongShift], _ targets: MappedTargets) -> Bool {
+    guard let root = unmap.call.root, let sample = unmap.verification.samples.first else { return false }
+    let right = root.mode.geometry
+    let target = PageTableEntry(rawValue: sample.found, format: root.mode.entryFormat).address
+    return shifts.contains { shift in
+      let wrong = right.replacing(shift: shift.assumed, atLevel: shift.level)
+      return targets.iovas(of: target, root: root).contains { other in
+        other != sample.iova.page
+          && (0...right.rootLevel).allSatisfy {
+            wrong.index(of: other, atLevel: $0) == right.index(of: sample.iova, atLevel: $0)
+          }
       }
-    var evidence: [String] = []
-    if let first = fitting.first {
-      let iova = first.verification.iova ?? first.call.call.iova
-      evidence.append(
-        "Unmap #\(first.call.number) of \(first.call.call.extent) at \(first.call.call.iova) has returned, and \(iova) is "
-          + "\(first.verification.verdict.description).")
-    }
-    let stale = lines.filter { if case .staleAfterUnmap = $0.tables { true } else { false } }
-    var hypothesis = Diagnosis.Hypothesis(
-      cause: .unmapIncomplete(mistake), title: title,
-      support: Diagnosis.Support(explained: fitting.count, total: wrongUnmaps.count, unit: "wrong unmap"),
-      evidence: evidence, remedy: "clear the leaf of every page of the range in the driver's unmap, then invalidate.")
-    if !stale.isEmpty {
-      let count = stale.reduce(0) { $0 + pages($1.length) }
-      hypothesis.effects = [
-        "\(counted(count, "page")) can still be reached by the device after the unmap."
-      ]
-    }
-    hypothesis.present = share { if case .staleAfterUnmap = $0.tables { true } else { false } }
-    // What was cleared in the wrong place explains what was left in the right one.
-    hypothesis.isConsequence = isElsewhere
-    return hypothesis
-  }
-
-  /// Ranges that were right when their call returned, are missing now, and that no wrong index accounts for.
-  private func vanishedLines(unless others: [Diagnosis.Hypothesis]) -> [CrossCheck.Line] {
-    guard !others.contains(where: { $0.wrongShift != nil }) else { return [] }
-    return lines.filter { line in
-      guard case .missing = line.tables, let id = line.call.id else { return false }
-      return rightMaps.contains(id)
     }
   }
 
-  /// Unmaps that left their page and took one a fixed distance away.
-  private func clearedElsewhere(_ vanished: [CrossCheck.Line]) -> Diagnosis.Hypothesis? {
-    var distances: [Int64: Int] = [:]
-    for (_, verification) in wrongUnmaps.prefix(512) {
-      guard let iova = verification.iova else { continue }
-      for line in vanished.prefix(512) {
-        for place in [line.iova, line.iova + (line.length &- 4096)] {
-          distances[Int64(bitPattern: place - iova), default: 0] += 1
-          if line.length == 4096 { break }
+  private func isStale(_ line: CrossCheck.Line) -> Bool {
+    if case .staleAfterUnmap = line.tables { true } else { false }
+  }
+
+  private func incomplete(
+    _ unmaps: [Verified], unless known: Set<Int>, isElsewhere: Bool
+  ) -> [Diagnosis.Hypothesis] {
+    let all = Self.explaining(unmaps, [.nothing, .countIgnored, .sizeIgnored, .firstPageOnly])
+    return all.map { mistake, fitting in
+      let title =
+        switch mistake {
+        case .nothing: "unmap leaves its entries as they are"
+        case .countIgnored: "unmap ignores pgcount: only the first page is cleared"
+        case .sizeIgnored: "unmap ignores pgsize: pgcount pages of 4 KiB are cleared"
+        case .firstPageOnly: "unmap clears only the first 4 KiB of a call"
+        case .part: "unmap clears a part of its range, by no rule that fits several calls"
         }
+      var hypothesis = Diagnosis.Hypothesis(
+        cause: .unmapIncomplete(mistake), title: title,
+        support: Diagnosis.Support(explained: fitting.count, total: wrongUnmaps.count, unit: "wrong unmap"),
+        evidence: fitting.prefix(1).map { first in
+          "Unmap #\(first.call.number) of \(first.call.call.extent) at \(first.call.call.iova) has returned, and "
+            + "\(first.verification.iova ?? first.call.call.iova) is \(first.verification.verdict.description)."
+        }, remedy: "the driver's unmap has to clear the leaf of every page of the range, then invalidate the IOTLB.",
+        openQuestion: Self.open(mistake, all))
+      let ids = Set(fitting.compactMap(\.call.id))
+      let stale = lines.indices.filter { isStale(lines[$0]) && lines[$0].call.id.map(ids.contains) == true }
+      let count = stale.reduce(0) { $0 + pages(lines[$1].length) }
+      if count > 0 {
+        hypothesis.effects = [
+          "The device can still reach \(counted(count, "page")) after the unmap, whoever uses that memory now."
+        ]
       }
+      credit(&hypothesis, ranges: Set(stale).subtracting(known))
+      hypothesis.accounts = Self.accounts(fitting.map(\.call), .cleared)
+      // What was cleared in the wrong place explains what was left in the right one.
+      hypothesis.isConsequence = isElsewhere
+      return hypothesis
     }
-    guard let (distance, count) = distances.max(by: { ($0.value, $1.key.magnitude) < ($1.value, $0.key.magnitude) }),
-      distance != 0, let first = vanished.first
+  }
+
+  /// Ranges that were right when their call returned, are not now, and that nothing found so far accounts for.
+  private func vanishedRanges(unless known: Set<Int>) -> [Int] {
+    lines.indices.filter { position in
+      let line = lines[position]
+      return !known.contains(position) && line.tables != .agrees && line.expected != nil
+        && line.call.id.map(rightMaps.contains) == true
+    }
+  }
+
+  // MARK: Unmapping at a distance
+
+  /// How well a distance at which unmap clears explains what was seen.
+  private struct DistanceFit {
+    /// Unmap calls whose outcome it predicts, of how many; ranges that are missing now, and that it takes out.
+    var predicted = 0, unmaps = 0
+    var taken: Set<Int> = []
+    /// The first unmap that takes one out.
+    var culprit: RecordedCall?
+
+    var score: Int { predicted + taken.count }
+  }
+
+  /// Unmaps that leave their page and take one a fixed distance away: then others' mappings are missing, and an unmap may
+  /// find its own page gone already.
+  private func clearedElsewhere(_ left: [Verified], _ vanished: [Int]) -> Diagnosis.Hypothesis? {
+    let missing = vanished.filter { if case .missing = lines[$0].tables { true } else { false } }
+    let candidates = distances(left, missing)
+    guard !left.isEmpty, !candidates.isEmpty else { return nil }
+    // Where each unmap's first page that is left was seen; nil inside for none.
+    let verified = Dictionary(
+      (left + rightUnmaps).compactMap { unmap in unmap.call.id.map { ($0, unmap.verification.iova) } },
+      uniquingKeysWith: { first, _ in first })
+    // What an unmap does that clears part of its own range, and nothing of others'.
+    let recent = recentHistory()
+    let parts = [Diagnosis.RangeMistake.nothing, .countIgnored, .sizeIgnored, .firstPageOnly]
+      .map { fit(0, part: $0, recent, verified, missing).score }
+    let fits = candidates.map { ($0, fit($0, part: nil, recent, verified, missing)) }
+    guard
+      let (distance, best) = fits.max(by: {
+        ($0.1.score, $1.0.magnitude) < ($1.1.score, $0.0.magnitude)
+      }), best.score > parts.max() ?? 0
     else { return nil }
-    let step = hex(distance.magnitude)
+    let direction = "\(hex(distance.magnitude)) \(distance > 0 ? "above" : "below")"
     var hypothesis = Diagnosis.Hypothesis(
-      cause: .unmapsAnother(by: distance),
-      title: "unmap clears the entry \(step) \(distance > 0 ? "above" : "below") the one it is asked for",
-      support: Diagnosis.Support(
-        explained: min(count, wrongUnmaps.count), total: wrongUnmaps.count, unit: "wrong unmap"),
+      cause: .unmapsAnother(by: distance), title: "unmap clears the entry \(direction) the one it is asked for",
+      support: Diagnosis.Support(explained: best.predicted, total: best.unmaps, unit: "unmap"),
       evidence: [
-        "\(counted(count, "page")) \(count == 1 ? "is" : "are") missing \(step) \(distance > 0 ? "above" : "below") a page that an unmap left.",
-        "The mapping of map #\(first.call.number) at \(first.iova) was right when the call returned.",
-      ],
-      remedy: "see which entry the driver's unmap computes for its first page.")
-    hypothesis.present = share { line in
-      if case .staleAfterUnmap = line.tables { return true }
-      return vanished.contains(line)
+        "\(counted(left.count, "unmap")) left \(left.count == 1 ? "its" : "their") own page, and "
+          + "\(counted(best.taken.count, "range that was mapped is missing", "ranges that were mapped are missing")) just there."
+      ], remedy: "the index that the driver's unmap computes for the first page of its range.")
+    if let first = best.taken.min(), let culprit = best.culprit {
+      hypothesis.evidence.append(
+        "Unmap #\(culprit.number) at \(culprit.call.iova) left its page; the mapping of map #\(lines[first].call.number) at "
+          + "\(lines[first].iova) was right when that call returned, and is not there.")
     }
+    let ids = Set(left.compactMap(\.call.id))
+    hypothesis.accounts = Self.accounts(left.map(\.call), .cleared)
+    credit(
+      &hypothesis,
+      ranges: best.taken.union(
+        lines.indices.filter { isStale(lines[$0]) && lines[$0].call.id.map(ids.contains) == true }))
     hypothesis.precedence = 2
     return hypothesis
   }
 
-  private func lost(_ vanished: [CrossCheck.Line]) -> Diagnosis.Hypothesis? {
-    guard let first = vanished.first else { return nil }
-    let count = vanished.reduce(0) { $0 + pages($1.length) }
+  /// Distances between pages that unmaps left and pages that are gone: missing now, or found gone by their own unmap.
+  private func distances(_ left: [Verified], _ missing: [Int]) -> [Int64] {
+    var votes: [Int64: Int] = [:]
+    func vote(_ unmap: RecordedCall, _ iova: IOVA, _ root: TableRoot?) {
+      let distance = Int64(bitPattern: iova - unmap.call.iova)
+      if distance != 0 && unmap.root == root { votes[distance, default: 0] += 1 }
+    }
+    for (unmap, _) in left.suffix(128) {
+      for position in missing.prefix(128) {
+        let line = lines[position]
+        vote(unmap, line.iova, line.call.root)
+        if line.length > 4096 { vote(unmap, line.iova + (line.length &- 4096), line.call.root) }
+      }
+      for (other, _) in rightUnmaps.suffix(128) { vote(unmap, other.call.iova, other.root) }
+    }
+    return votes.sorted { ($1.value, $0.key.magnitude, $0.key) < ($0.value, $1.key.magnitude, $1.key) }.prefix(24)
+      .map(\.key)
+  }
+
+  /// Plays the history with a driver whose unmap clears `part` of a range (nil for all of it), `distance` further on.
+  private func fit(
+    _ distance: Int64, part: Diagnosis.RangeMistake?, _ recent: ArraySlice<RecordedCall>, _ verified: [EventID: IOVA?],
+    _ missing: [Int]
+  ) -> DistanceFit {
+    var fit = DistanceFit()
+    var mapped: [TableRoot: Set<IOVA>] = [:]
+    var taken: [TableRoot: [IOVA: RecordedCall]] = [:]
+    for recorded in recent {
+      guard let root = recorded.root else { continue }
+      let call = recorded.call
+      let starts = (0..<min(call.length / 4096, Self.followed)).map { call.iova + $0 &* 4096 }
+      guard !call.isMap else {
+        mapped[root, default: []].formUnion(starts)
+        for iova in starts { taken[root]?[iova] = nil }
+        continue
+      }
+      let done = part.flatMap { Self.done($0, of: call) } ?? call.length
+      for iova in starts where iova - call.iova < done {
+        let cleared = iova + UInt64(bitPattern: distance)
+        if mapped[root]?.remove(cleared) != nil { taken[root, default: [:]][cleared] = recorded }
+      }
+      guard let seen = recorded.id.flatMap({ verified[$0] }) else { continue }
+      fit.unmaps += 1
+      if starts.first(where: { mapped[root]?.contains($0) == true }) == seen { fit.predicted += 1 }
+    }
+    for position in missing {
+      let line = lines[position]
+      guard let root = line.call.root, let culprit = taken[root]?[line.iova] else { continue }
+      fit.taken.insert(position)
+      fit.culprit = fit.culprit ?? culprit
+    }
+    return fit
+  }
+
+  /// The last calls: 65536 pages' worth, for they are played once for every distance.
+  private func recentHistory() -> ArraySlice<RecordedCall> {
+    var pages: UInt64 = 0
+    var start = history.endIndex
+    while start > history.startIndex, pages < 1 << 16 {
+      start -= 1
+      pages &+= min(history[start].call.length / 4096, Self.followed)
+    }
+    return history[start...]
+  }
+
+  /// Pages of one call that are followed: more of a range says no more about a distance.
+  private static let followed: UInt64 = 1024
+
+  // MARK: What nobody did
+
+  private func lost(_ vanished: [Int]) -> Diagnosis.Hypothesis? {
+    guard let first = vanished.first.map({ lines[$0] }) else { return nil }
+    let count = vanished.reduce(0) { $0 + pages(lines[$1].length) }
+    let areMissing = vanished.allSatisfy { if case .missing = lines[$0].tables { true } else { false } }
     var hypothesis = Diagnosis.Hypothesis(
-      cause: .vanished, title: "mappings that were right are gone, and no recorded unmap took them out",
+      cause: .vanished,
+      title: areMissing
+        ? "entries that were right have been cleared by something that was not recorded"
+        : "entries that were right have been changed by something that was not recorded",
       support: Diagnosis.Support(explained: count, total: check?.disagreeingPages ?? count, unit: "page"),
-      evidence: ["Map #\(first.call.number) at \(first.iova) was right when it returned; the entry is not valid now."],
+      evidence: [
+        "Map #\(first.call.number) at \(first.iova) was right when it returned; now: \(first.tables.description)."
+      ],
       remedy: "what else writes these tables: calls made while recording was off, another domain, the device?",
       openQuestion:
-        "Who clears it: `watch *(unsigned long *)ADDRESS` on the entry that `iommu walk \(first.iova)` ends at.")
-    hypothesis.present = share { vanished.contains($0) }
+        "Who writes it: `watch *(unsigned long *)ADDRESS` on the entry that `iommu walk \(first.iova)` ends at.")
+    credit(&hypothesis, ranges: Set(vanished))
     hypothesis.precedence = -1
     return hypothesis
+  }
+}
+
+/// Which IOVAs calls have mapped to a guest-physical page.
+private struct MappedTargets {
+  private let calls: [(start: GPA, call: RecordedCall)]
+  private let longest: UInt64
+
+  /// Neighbours looked at for one page: so many buffers may start within one call's length below it.
+  private static let limit = 4096
+
+  init(_ history: [RecordedCall]) {
+    calls = history.compactMap { call in call.call.target.map { ($0, call) } }.sorted { $0.start < $1.start }
+    longest = calls.map(\.call.call.length).max() ?? 0
+  }
+
+  func iovas(of page: GPA, root: TableRoot) -> [IOVA] {
+    var (low, high) = (0, calls.count)
+    while low < high {
+      let middle = low + (high - low) / 2
+      if calls[middle].start <= page { low = middle + 1 } else { high = middle }
+    }
+    var found: [IOVA] = []
+    for (start, call) in calls[max(0, low - Self.limit)..<low].reversed() {
+      guard page - start < longest else { break }
+      if call.root == root, page - start < call.call.length { found.append(call.call.iova + (page - start)) }
+    }
+    return found
   }
 }

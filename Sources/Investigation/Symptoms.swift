@@ -11,8 +11,8 @@ struct Symptoms {
   let history: [RecordedCall]
   let check: CrossCheck?
 
-  /// Verified map calls, those that left something wrong, and unmap calls that did.
-  let maps: [Verified], wrongMaps: [Verified], wrongUnmaps: [Verified]
+  /// Verified map calls, those that left something wrong, and unmap calls that did and that did not.
+  let maps: [Verified], wrongMaps: [Verified], wrongUnmaps: [Verified], rightUnmaps: [Verified]
   /// Ranges that disagree now.
   let lines: [CrossCheck.Line]
   /// Map calls that were right when they returned, by event.
@@ -28,26 +28,66 @@ struct Symptoms {
     maps = calls.filter { $0.call.call.isMap && !$0.verification.shifts.isEmpty && $0.verification.leaves > 0 }
     wrongMaps = maps.filter { !$0.verification.agrees }
     wrongUnmaps = calls.filter { !$0.call.call.isMap && !$0.verification.agrees }
+    rightUnmaps = calls.filter { !$0.call.call.isMap && $0.verification.agrees }
     rightMaps = Set(maps.lazy.filter(\.verification.agrees).compactMap(\.call.id))
     lines = check?.disagreements ?? []
     bytes = lines.reduce(0) { $0 &+ $1.length }
   }
 
-  /// Which part of what disagrees now `explains` holds for, 0 to 1.
-  func share(_ explains: (CrossCheck.Line) -> Bool) -> Double {
-    guard bytes > 0 else { return 0 }
-    return Double(lines.reduce(UInt64(0)) { explains($1) ? $0 &+ $1.length : $0 }) / Double(bytes)
+  /// Gives `hypothesis` the ranges that disagree now and for which `explains` holds.
+  func credit(_ hypothesis: inout Diagnosis.Hypothesis, _ explains: (CrossCheck.Line) -> Bool) {
+    credit(&hypothesis, ranges: Set(lines.indices.filter { explains(lines[$0]) }))
   }
 
-  /// Which part of what disagrees now belongs to these calls' entries in the tables, 0 to 1.
-  func share(ofCalls calls: some Sequence<Verified>) -> Double {
+  /// The calls with something wrong in one respect.
+  static func accounts(
+    _ calls: some Sequence<RecordedCall>, _ aspect: Diagnosis.Account.Aspect
+  ) -> Set<Diagnosis.Account> {
+    Set(calls.compactMap { call in call.id.map { Diagnosis.Account(event: $0, aspect: aspect) } })
+  }
+
+  /// Gives it the ranges at these positions.
+  func credit(_ hypothesis: inout Diagnosis.Hypothesis, ranges: Set<Int>) {
+    hypothesis.ranges = ranges
+    guard bytes > 0 else { return }
+    hypothesis.present = Double(hypothesis.ranges.reduce(UInt64(0)) { $0 &+ lines[$1].length }) / Double(bytes)
+  }
+
+  /// Gives it those that belong to the entries of these calls, and the calls themselves where they went wrong.
+  func credit(_ hypothesis: inout Diagnosis.Hypothesis, calls: some Sequence<Verified>) {
     let ids = Set(calls.compactMap(\.call.id))
-    return share { line in line.tables != .agrees && line.call.id.map(ids.contains) == true }
+    hypothesis.accounts = Self.accounts(calls.lazy.filter { !$0.verification.agrees }.map(\.call), .place)
+    credit(&hypothesis) { line in line.tables != .agrees && line.call.id.map(ids.contains) == true }
+  }
+
+  /// Whether one of the wrong shifts among `others` explains what a call left.
+  func isShifted(_ verification: Verification, by others: [Diagnosis.Hypothesis]) -> Bool {
+    others.contains { other in
+      other.wrongShift.map { Self.fits(verification, $0.level, $0.shifts) } == true
+    }
+  }
+
+  /// Counts against `hypothesis` the calls that it would have spoilt and that were right, as long as things went wrong:
+  /// before and after that the driver may have been another.
+  func contradict(_ hypothesis: inout Diagnosis.Hypothesis, _ spoils: (RecordedCall) -> Bool) {
+    guard let first = wrongMaps.first?.call.number, let last = wrongMaps.last?.call.number else { return }
+    let right = maps.filter {
+      $0.verification.agrees && $0.call.number > first && $0.call.number < last && spoils($0.call)
+    }
+    hypothesis.contradicted = right.count
+    if let call = right.first?.call {
+      hypothesis.counterEvidence.append(
+        "\(counted(right.count, "call")) would have gone wrong by it and \(right.count == 1 ? "is" : "are") right, "
+          + "the first is map #\(call.number) at \(call.call.iova).")
+    }
   }
 
   /// `file:line: ` of the driver's map function, where it is known.
   var place: String { context.source.map { "\($0): " } ?? "" }
 }
+
+/// `1 leaf`, `2 leaves`.
+func counted(_ count: Int, _ one: String, _ many: String) -> String { "\(count) \(count == 1 ? one : many)" }
 
 /// `4 KiB pages` of a number of bytes.
 func pages(_ bytes: UInt64) -> Int { Int(truncatingIfNeeded: bytes / 4096) }

@@ -32,7 +32,7 @@ import XuanTie
         if random(6) == 0 {
           driver.mistakes =
             [
-              [], [], .forgetsToClear, .hugeLeaves, .hugeLeaves, .losesWrite, .losesEntries, .offByOnePage,
+              .none, .none, .forgetsToClear, .hugeLeaves, .hugeLeaves, .losesWrite, .losesEntries, .offByOnePage,
             ][random(8)]
         }
         let domain = domains[random(5) % 4]

@@ -192,7 +192,7 @@ import Testing
     recording.map(domain, 0x2000, to: 0x1_0000_1000)
     driver.mistakes = .losesEntries
     recording.map(domain, 0x3000, to: 0x1_0000_2000)
-    driver.mistakes = []
+    driver.mistakes = .none
     recording.map(domain, 0x4000, to: 0x1_0000_3000)
     driver.mistakes = .forgetsToClear
     recording.unmap(domain, 0x4000)

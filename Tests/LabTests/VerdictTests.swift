@@ -55,7 +55,7 @@ import Testing
       lab: net("all-buses"),
       lines: [
         "Requester id 0 is shared by ", "fail  one requester id a device",
-        "1. devices of the bus platform were taken in, which have no requester id: ",
+        "1. devices that have no requester id were taken in (bus: platform): ",
       ], nowhere: ["disagree"]),
     Case(
       lab: net("sticky-fault", seconds: 16),
@@ -100,7 +100,7 @@ import Testing
       lab: Lab("stale-unmap", append: "lab.poweroff=1"),
       lines: [
         "3074 of 3074 pages disagree: 3074 stale after unmap.", "1. unmap leaves its entries as they are   (",
-        "   breaks   3074 pages can still be reached by the device after the unmap.",
+        "   breaks   The device can still reach 3074 pages after the unmap, whoever uses that memory now.",
       ], nowhere: ["\n2. "]),
     Case(
       lab: Lab("alias", append: "lab.hold=1"),

@@ -248,6 +248,7 @@ import Testing
            against  P4D_SHIFT (39) would leave the same entries; PGDIR_SHIFT is the constant that indexes a root.
            breaks   8 of 12 mapped pages are missing in the device's eyes: it faults on them.
            breaks   4 pages of 1 map call lost their entry to another IOVA while mapped: addresses that differ only in bits which the wrong index leaves out share one entry.
+           breaks   Cause 16 (S1_PTE_INVALID) of 0000:00:01.0 is latched and outlives the repair: until it is cleared, good mappings fail as well. An 8-byte write to RESUME (offset 0x1018) clears it, and nothing else does.
            look at  drivers/iommu/xuantie-iommu.c:431: compute vpn2_idx with shift 30 (Sv39, level 2), whatever mode the CPU runs; the same in unmap and iova_to_phys.
         """)
     #expect(
@@ -420,8 +421,8 @@ import Testing
       stale.diagnosis == """
         1. unmap leaves its entries as they are   (1 of 1 wrong unmap)
            for      Unmap #1 of 1 x 4 KiB at 0x1000 has returned, and 0x1000 is stale after unmap: still leads to 0x100000000.
-           breaks   1 page can still be reached by the device after the unmap.
-           look at  clear the leaf of every page of the range in the driver's unmap, then invalidate.
+           breaks   The device can still reach 1 page after the unmap, whoever uses that memory now.
+           look at  the driver's unmap has to clear the leaf of every page of the range, then invalidate the IOTLB.
         """)
     let weak = said(.losesWrite)
     #expect(
@@ -432,13 +433,15 @@ import Testing
     #expect(
       weak.diagnosis == """
         1. WRITE is lost on the way into the leaf   (1 of 1 wrong call)
-           for      2 of 2 leaves with other flags would come of it.
+           for      2 of 2 leaves with wrong permissions hold exactly what it would write.
            for      Map #1 at 0x1000: the leaf should be 0x40000007 and is 0x40000003.
-           look at  see how iommu_prot becomes R and W.
+           look at  the way from iommu_prot (IOMMU_READ bit 0, IOMMU_WRITE bit 1) to the leaf (R bit 1, W bit 2).
+           open     Only calls for READ|WRITE went wrong: one with another protection would tell these explanations apart.
         2. every page is mapped for reading only, whatever is asked for   (1 of 1 wrong call)
-           for      2 of 2 leaves with other flags would come of it.
+           for      2 of 2 leaves with wrong permissions hold exactly what it would write.
            for      Map #1 at 0x1000: the leaf should be 0x40000007 and is 0x40000003.
-           look at  see how iommu_prot becomes R and W.
+           look at  the way from iommu_prot (IOMMU_READ bit 0, IOMMU_WRITE bit 1) to the leaf (R bit 1, W bit 2).
+           open     Only calls for READ|WRITE went wrong: one with another protection would tell these explanations apart.
         """)
     let nothing = Recording(SimulatedDriver())
     #expect(Terminal.check(nothing.check(), limit: 20) == "Nothing to check: no recorded call covers it.")

@@ -63,11 +63,12 @@ package final class Recording {
       range: range)
   }
 
-  /// The diagnosis under a CPU in `cpu`; nil for one whose mode is not known.
-  package func diagnosis(cpu: PagingMode? = nil) -> Diagnosis {
-    Diagnosis(
-      verified, history: calls, profile: profile, check: check(),
-      context: Diagnosis.Context(kernel: cpu.map { KernelPaging(mode: $0) }, source: nil))
+  /// The diagnosis under a CPU in `cpu` (nil for one whose mode is not known), with what else is known as `change` has it.
+  package func diagnosis(cpu: PagingMode? = nil, _ change: (inout Diagnosis.Context) -> Void = { _ in }) -> Diagnosis {
+    var context = Diagnosis.Context(kernel: cpu.map { KernelPaging(mode: $0) }, source: nil)
+    (context.registers, context.memory) = (driver.registers, driver.memory)
+    change(&context)
+    return Diagnosis(verified, history: calls, profile: profile, check: check(), context: context)
   }
 }
 

@@ -4,22 +4,6 @@ package import PageTables
 /// The XuanTie driver as its sources read, written once more: what it allocates, which words it writes, and in which ways
 /// it can be wrong. Nothing here uses the product's driver profile or its walks.
 package final class SimulatedDriver {
-  /// Mistakes beside a wrong shift.
-  package struct Mistakes: OptionSet, Sendable {
-    package let rawValue: Int
-    package init(rawValue: Int) { self.rawValue = rawValue }
-    /// Unmap leaves the entry.
-    package static let forgetsToClear = Mistakes(rawValue: 1)
-    /// 2 MiB at a 2 MiB boundary become one leaf at level 1.
-    package static let hugeLeaves = Mistakes(rawValue: 2)
-    /// WRITE is not written.
-    package static let losesWrite = Mistakes(rawValue: 4)
-    /// Nothing is written.
-    package static let losesEntries = Mistakes(rawValue: 8)
-    /// The leaf points to the next page.
-    package static let offByOnePage = Mistakes(rawValue: 16)
-  }
-
   /// A domain: the pointer that calls carry, its root table, its translation descriptor.
   package struct Domain: Sendable {
     package let pointer: KVA
@@ -39,7 +23,7 @@ package final class SimulatedDriver {
   package let mode: PagingMode
   /// The shift at each level, leaf tables first.
   package var shifts: [Int]
-  package var mistakes: Mistakes = []
+  package var mistakes: Mistakes = .none
   package private(set) var domains: [Domain] = []
   /// How often the entry of a page that was mapped was overwritten, or cleared, for another IOVA.
   package private(set) var overwrites = 0
@@ -111,9 +95,9 @@ package final class SimulatedDriver {
     ])
   }
 
-  /// A fault that stays: V, the requester, cause 16.
-  package func latchFault(of requester: RequesterID, at iova: UInt64) {
-    latched = 1 << 63 | UInt64(requester.rsid) << 16 | 16
+  /// A fault that stays: V, the requester, the cause.
+  package func latchFault(of requester: RequesterID, at iova: UInt64, cause: UInt64 = 16) {
+    latched = 1 << 63 | UInt64(requester.rsid) << 16 | cause
     faultValue = iova
   }
 
@@ -125,12 +109,43 @@ package final class SimulatedDriver {
     for step in stride(from: mode.levels - 1, to: level, by: -1) {
       let slot = table + index(iova, step) * 8
       if memory[slot] & 0xf != 1 {
-        guard making else { return nil }
+        // Unmap takes out a large leaf as a whole.
+        guard making else { return memory[slot] & 1 == 0 ? nil : slot }
         memory[slot] = (allocate() >> 12) << 10 | 1
       }
       table = (memory[slot] >> 10) << 12
     }
     return table + index(iova, level) * 8
+  }
+
+  /// The table that the driver takes for the domain's.
+  private func root(of domain: Domain) -> UInt64 {
+    (mistakes.usesFirstDomain ? domains.first ?? domain : domain).root.address.rawValue
+  }
+
+  /// Where a walk with the right shifts ends: at a leaf, or at what stands where the next table should be.
+  private func end(of iova: UInt64, in domain: Domain) -> (slot: UInt64, level: Int) {
+    var table = domain.root.address.rawValue
+    for level in stride(from: mode.levels - 1, to: 0, by: -1) {
+      let slot = table + (iova >> UInt64(12 + 9 * level) & 0x1ff) * 8
+      if memory[slot] & 0xf != 1 { return (slot, level) }
+      table = (memory[slot] >> 10) << 12
+    }
+    return (table + (iova >> 12 & 0x1ff) * 8, 0)
+  }
+
+  /// The word there.
+  package func word(of iova: UInt64, in domain: Domain) -> UInt64 { memory[end(of: iova, in: domain).slot] }
+
+  /// Puts another word there, as somebody else would.
+  package func overwrite(_ iova: UInt64, in domain: Domain, _ word: UInt64) {
+    memory[end(of: iova, in: domain).slot] = word
+  }
+
+  /// Whether the page lies in a leaf above level 0.
+  package func hasHugeLeaf(_ iova: UInt64, in domain: Domain) -> Bool {
+    let (slot, level) = end(of: iova, in: domain)
+    return level > 0 && memory[slot] & 0xf > 1
   }
 
   /// `xt_iommu_map`, 6.x.
@@ -145,17 +160,16 @@ package final class SimulatedDriver {
       operation: .map(
         target: GPA(target), protection: Protection(rawValue: prot), allocation: AllocationFlags(rawValue: gfp)),
       domain: domain.pointer, iova: IOVA(iova), length: length, pages: DriverCall.Pages(size: size, count: count))
-    guard length % 4096 == 0, !mistakes.contains(.losesEntries) else { return call }
-    var flags: UInt64 = 1
-    if prot & 1 != 0 { flags |= 2 }
-    if prot & 2 != 0 { flags |= mistakes.contains(.losesWrite) ? 2 : 6 }
+    guard length % 4096 == 0 else { return call }
+    let flags = mistakes.flags(prot: prot)
+    let part = mistakes.mapped.bytes(size: size, count: count)
+    let root = self.root(of: domain)
     var done: UInt64 = 0
-    while done < length {
+    while done < part {
       let address = iova &+ done
-      let page = (target &+ done) >> 12 + (mistakes.contains(.offByOnePage) ? 1 : 0)
+      let page = mistakes.pageNumber((target &+ done) >> 12)
       let isHuge =
-        mistakes.contains(.hugeLeaves) && length - done >= 0x20_0000 && address % 0x20_0000 == 0 && page % 512 == 0
-      let root = domain.root.address.rawValue
+        mistakes.makesHugeLeaves && part - done >= 0x20_0000 && address % 0x20_0000 == 0 && page % 512 == 0
       if let slot = entry(address, root: root, level: isHuge ? 1 : 0, making: true) {
         let key = Mapped(root: root, iova: address)
         if let owner = owners[slot], owner != key, mapped.contains(owner) { overwrites += 1 }
@@ -171,12 +185,14 @@ package final class SimulatedDriver {
   /// `xt_iommu_unmap`, 6.x.
   @discardableResult
   package func unmap(_ domain: Domain, _ iova: UInt64, size: UInt64 = 4096, count: UInt64 = 1) -> DriverCall {
-    let root = domain.root.address.rawValue
+    let root = self.root(of: domain)
+    let part = mistakes.cleared.bytes(size: size, count: count)
     for position in 0..<(size &* count) / 4096 {
       let address = iova &+ position &* 4096
       let key = Mapped(root: root, iova: address)
       mapped.remove(key)
-      guard !mistakes.contains(.forgetsToClear), let slot = entry(address, root: root, making: false) else { continue }
+      let cleared = address &+ UInt64(bitPattern: mistakes.clearsAtDistance)
+      guard position &* 4096 < part, let slot = entry(cleared, root: root, making: false) else { continue }
       memory[slot] = 0
       if let owner = owners.removeValue(forKey: slot), owner != key, mapped.contains(owner) { overwrites += 1 }
     }
