@@ -62,8 +62,6 @@ public struct Diagnosis: Sendable {
     case passesUntranslated
     /// The device was seen to refuse what calls map.
     case refusedThoughMapped
-    /// Nobody hears of faults: no interrupt handler, or a register read at the wrong place.
-    case silentFaults
   }
 
   /// An index taken with the wrong shift.

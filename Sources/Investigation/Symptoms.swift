@@ -62,9 +62,8 @@ struct Symptoms {
 
   /// Whether one of the wrong shifts among `others` explains what a call left.
   func isShifted(_ verification: Verification, by others: [Diagnosis.Hypothesis]) -> Bool {
-    others.contains { other in
-      other.wrongShift.map { Self.fits(verification, $0.level, $0.shifts) } == true
-    }
+    for shift in others.compactMap(\.wrongShift) where Self.fits(verification, shift.level, shift.shifts) { return true }
+    return false
   }
 
   /// Counts against `hypothesis` the calls that it would have spoilt and that were right, as long as things went wrong:

@@ -102,7 +102,6 @@ extension Diagnosis.Cause {
     case .translatedElsewhere: "translated elsewhere"
     case .passesUntranslated: "passes untranslated"
     case .refusedThoughMapped: "refused though mapped"
-    case .silentFaults: "silent faults"
     }
   }
 }
