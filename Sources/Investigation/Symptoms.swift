@@ -62,7 +62,9 @@ struct Symptoms {
 
   /// Whether one of the wrong shifts among `others` explains what a call left.
   func isShifted(_ verification: Verification, by others: [Diagnosis.Hypothesis]) -> Bool {
-    for shift in others.compactMap(\.wrongShift) where Self.fits(verification, shift.level, shift.shifts) { return true }
+    for shift in others.compactMap(\.wrongShift) where Self.fits(verification, shift.level, shift.shifts) {
+      return true
+    }
     return false
   }
 

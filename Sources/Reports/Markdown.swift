@@ -168,18 +168,20 @@ public struct MarkdownReport {
       return "## Cross-check\n\nAll \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, "
         + "\(check.unmappedPages) unmapped."
     }
-    let shown = bad.prefix(Self.rangeLimit)
-    let rows = shown.map { line in
+    let neighbours = check.neighbours
+    let shown = neighbours.prefix(Self.rangeLimit)
+    let rows = shown.map { lines -> [String] in
       [
-        "`\(range(line.iova, line.length))`", line.expected.map { "`\($0)`" } ?? "nowhere", line.call.title,
-        cell(line.tables.description), cell(line.deviceDescription),
+        "`\(lines.range)`", lines.target.map { "`\($0)`" } ?? lines.extent, lines.calls, cell(lines.tables),
+        cell(lines.device),
       ]
     }
     let kinds = check.summary.map { "\($0.pages) \($0.verdict)" }.joined(separator: ", ")
     var text =
       "## Cross-check\n\n\(check.disagreeingPages) of \(counted(check.pages, "page")) disagree: \(kinds).\n\n"
       + table(["IOVA", "should lead to", "says", "tables", "device"], rows, title: "")
-    if bad.count > shown.count { text += "\n\n… and \(counted(bad.count - shown.count, "more range"))." }
+    let hidden = neighbours.dropFirst(shown.count).reduce(0) { $0 + $1.count }
+    if hidden > 0 { text += "\n\n… and \(counted(hidden, "more range"))." }
     return text
   }
 

@@ -265,8 +265,11 @@ public enum Terminal {
     if bad.isEmpty {
       return "All \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, \(check.unmappedPages) unmapped."
     }
-    let rows = limit == nil ? bad.map { [$0] } : folded(bad)
-    var lines = aligned(rows.prefix(limit ?? .max).map(row), indent: "")
+    let rows = limit == nil ? bad.map { [$0] } : check.neighbours
+    var lines = aligned(
+      rows.prefix(limit ?? .max).map { lines in
+        [lines.range, lines.target.map { "-> \($0)" } ?? lines.extent, lines.calls, verdicts(lines)]
+      }, indent: "")
     let hidden = rows.dropFirst(limit ?? .max).reduce(0) { $0 + $1.count }
     if hidden > 0 {
       lines.append("… \(counted(hidden, "more range")): `iommu check -all`.")
@@ -278,47 +281,12 @@ public enum Terminal {
     return lines.joined(separator: "\n")
   }
 
-  /// Neighbours of which the same is to be said, whatever they lead to, together.
-  private static func folded(_ lines: [CrossCheck.Line]) -> [[CrossCheck.Line]] {
-    lines.reduce(into: []) { rows, line in
-      if let last = rows.last?.last, last.iova + last.length == line.iova, gist(last) == gist(line),
-        last.call.root == line.call.root, (last.expected == nil) == (line.expected == nil)
-      {
-        rows[rows.count - 1].append(line)
-      } else {
-        rows.append([line])
-      }
-    }
-  }
-
-  private static func row(_ lines: [CrossCheck.Line]) -> [String] {
-    guard let first = lines.first, let last = lines.last else { return [] }
-    let length = lines.reduce(UInt64(0)) { $0 &+ $1.length }
-    let numbers = lines.map(\.call.number)
-    let calls = [numbers.min() ?? 0, numbers.max() ?? 0]
-    let kind = first.call.call.kind.rawValue
-    let place = first.expected.map { "-> \($0)" } ?? "unmapped"
-    return [
-      range(first.iova, length),
-      lines.count == 1 ? place : "\(first.expected == nil ? "unmapped, " : "")\(length / 4096) pages",
-      calls[0] == calls[1] ? "\(kind) #\(last.call.number)" : "\(kind) #\(calls[0]) to #\(calls[1])",
-      lines.count == 1 ? verdicts(first) : gist(first),
-    ]
-  }
-
-  private static func gist(_ line: CrossCheck.Line) -> String {
-    let device = line.device.gist == line.device.description ? line.deviceDescription : line.device.gist
-    if line.tables.gist == line.device.gist || line.tables == .agrees && line.device == .agrees { return device }
-    if line.device == .agrees { return line.tables.gist }
-    if line.tables == .agrees { return "device: \(device)" }
-    return "\(line.tables.gist); device: \(device)"
-  }
-
-  private static func verdicts(_ line: CrossCheck.Line) -> String {
-    if line.tables == line.device { return line.deviceDescription }
-    if line.device == .agrees { return line.tables.description }
-    if line.tables == .agrees { return "device: \(line.deviceDescription)" }
-    return "\(line.tables.description); device: \(line.deviceDescription)"
+  private static func verdicts(_ lines: [CrossCheck.Line]) -> String {
+    guard let first = lines.first else { return "" }
+    if first.tables == first.device || lines.tables == lines.device { return lines.device }
+    if first.device == .agrees { return lines.tables }
+    if first.tables == .agrees { return "device: \(lines.device)" }
+    return "\(lines.tables); device: \(lines.device)"
   }
 
   /// What the device was seen to translate, worst first, at most `limit` runs of it; nil when nothing was seen.

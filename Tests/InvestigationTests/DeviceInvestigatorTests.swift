@@ -211,7 +211,8 @@ import Testing
     #expect(
       message { _ = try investigator.table(TableSelector(domain: KVA(1))) }
         == "-domain names a domain of the kernel's driver: that works in the GDB on the kernel. Here, -device.")
-    #expect(message { _ = try investigator.findings(reason: "test") }.hasSuffix("is empty: nothing was recorded in it."))
+    #expect(
+      message { _ = try investigator.findings(reason: "test") }.hasSuffix("is empty: nothing was recorded in it."))
     #expect(try host.leave(0x1234, for: investigator) == false)
     host.registers = [:]
     #expect(message { _ = try investigator.enter(thread: 0) } == "No symbol in current context: $rdi.")

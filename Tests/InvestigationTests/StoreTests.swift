@@ -265,7 +265,9 @@ import Testing
   /// Files of every released schema are about: what made them must stay as it was, and they must open.
   @Test func aFileOfTheFirstSchemaIsCarriedOver() throws {
     let first = InvestigationStore.schema[0]
-    #expect(first.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 } == 6_870_844_638_733_978_026)
+    #expect(
+      first.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        == 6_870_844_638_733_978_026)
     let path = workspace.file("old.iommulens")
     try sql(
       path,

@@ -150,10 +150,16 @@ class Debugger(Protocol):
     def evaluate(self, expression: str) -> int: ...
     def string(self, expression: str) -> str: ...
     def parameters(self, function: str) -> list[str]: ...
+    def function(self, address: int) -> str:
+        """The name of the function that starts at `address`."""
+
     def read_virtual(self, address: int, length: int) -> bytes: ...
     def read_physical(self, address: int, length: int) -> bytes: ...
     def connection(self) -> str | None: ...
     def monitor(self, command: str) -> str: ...
+    def is_inside(self, function: str, thread: int | None, stack: int | None) -> bool:
+        """Whether a call of `function`, entered with that stack pointer, is on the thread's stack; on any for None."""
+
     def process(self) -> int | None:
         """The process that the debugger itself holds."""
 
@@ -169,10 +175,10 @@ class Session:
     """An investigation from inside a debugger.
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
-    read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes, connection() -> str or None,
-    monitor(command) -> str and, for QEMU's side, process() -> int or None, architecture() -> str,
-    callers(function, limit) -> [str] and argument(function, depth, name) -> int or None; each raises TargetError with a
-    full sentence when it cannot answer.
+    function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
+    connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
+    for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
+    argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
     """
 
     def __init__(self, debugger: Debugger) -> None: ...
@@ -221,8 +227,24 @@ class Session:
     def is_watching(self) -> bool:
         """Whether the driver's functions still have to be watched."""
 
-    def hit(self, function: str, arguments: list[SupportsIndex] | tuple[SupportsIndex, ...]) -> bool:
-        """Takes note of a call at its entry, after verifying the one before it; whether the guest should stop."""
+    def hit(
+        self,
+        function: str,
+        arguments: list[SupportsIndex] | tuple[SupportsIndex, ...],
+        thread: SupportsIndex | None = None,
+        stack: SupportsIndex | None = None,
+        callers: list[str] | tuple[str, ...] | None = None,
+    ) -> bool:
+        """Takes note of a call at its entry, after verifying those before it; whether the guest should stop.
+
+        `thread` is the debugger's number for the CPU, `stack` its stack pointer: they tell which calls have returned.
+        """
+
+    def cookie_requested(self, domain: SupportsIndex, callers: list[str] | tuple[str, ...]) -> None:
+        """Takes note of a call of the kernel's iommu_get_dma_cookie() at its entry."""
+
+    def records_everything(self) -> bool:
+        """Whether all calls are recorded, so that what happens once at boot is worth it."""
 
     def stopped(self, callers: list[str] | None = None) -> str:
         """What the user should see when stopped at a recorded call: the call before it, if that went wrong, and this one."""
@@ -294,7 +316,13 @@ class Session:
         """The index of `iova` in its table at `level`."""
 
     def devices(self) -> str:
-        """The requesters that the device table knows."""
+        """Who is behind the IOMMU, as the kernel and the device's tables see it."""
+
+    def probe(self) -> str:
+        """The checklist of an IOMMU's bring-up, as it stands now."""
+
+    def domains(self) -> str:
+        """The domains that groups and devices use, and what is mapped in them."""
 
     def registers(self) -> str:
         """The device's registers, decoded."""

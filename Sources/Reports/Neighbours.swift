@@ -1,0 +1,53 @@
+import Investigation
+import PageTables
+
+extension CrossCheck {
+  /// The ranges that disagree, worst first; neighbours of which the same is to be said, whatever they lead to, together.
+  var neighbours: [[Line]] {
+    disagreements.reduce(into: []) { groups, line in
+      if let last = groups.last?.last, last.iova + last.length == line.iova, last.call.root == line.call.root,
+        (last.expected == nil) == (line.expected == nil), last.tables.gist == line.tables.gist,
+        last.device.gist == line.device.gist, last.cause == line.cause
+      {
+        groups[groups.count - 1].append(line)
+      } else {
+        groups.append([line])
+      }
+    }
+  }
+}
+
+/// What is to be said of neighbours; of one range alone with its addresses.
+extension [CrossCheck.Line] {
+  /// The first and the last byte.
+  var range: String {
+    first.map { first in Reports.range(first.iova, reduce(0) { $0 &+ $1.length }) } ?? ""
+  }
+
+  /// Where a range alone should lead; nil for several, and after an unmap.
+  var target: GPA? { count == 1 ? first?.expected : nil }
+
+  /// How many pages there are, or that nothing should be.
+  var extent: String {
+    guard let first else { return "" }
+    if count == 1 { return first.expected?.description ?? "unmapped" }
+    return "\(first.expected == nil ? "unmapped, " : "")\(reduce(0) { $0 &+ $1.length } / 4096) pages"
+  }
+
+  /// `map #3`, or `map #1 to #3`.
+  var calls: String {
+    guard let first else { return "" }
+    let numbers = map(\.call.number)
+    let (low, high) = (numbers.min() ?? 0, numbers.max() ?? 0)
+    return "\(first.call.call.kind.rawValue) #\(low)\(low == high ? "" : " to #\(high)")"
+  }
+
+  /// What the tables say against the calls.
+  var tables: String { first.map { count == 1 ? $0.tables.description : $0.tables.gist } ?? "" }
+
+  /// What the device says against the calls.
+  var device: String {
+    guard let first else { return "" }
+    return count == 1 || first.device.gist == first.device.description ? first.deviceDescription : first.device.gist
+  }
+}
