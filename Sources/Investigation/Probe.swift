@@ -31,7 +31,7 @@ public struct Probe {
   /// The items, in the order in which a kernel comes to them.
   public let items: [Item]
 
-  /// What is asked, of what was read: `table` are the formats of the I/O tables in use.
+  /// The items, by what was read; what could not be is unknown.
   public init(
     state: KernelState, paging: KernelPaging?, profile: any DriverProfile, registers: RegisterValues?,
     contexts: [DeviceContext], hearsFaults: Bool?
