@@ -26,9 +26,11 @@ extension Symptoms {
         + "\(devices.prefix(4).map(\.name).joined(separator: ", "))\(devices.count > 4 ? " and others" : "")."
     ]
     if let device = direct.first {
+      // The core tells only of a device that comes after the IOMMU.
+      let told = context.log.last { $0.meaning == .dmaSetupFailed }
       evidence.append(
         "\(device.name) goes around the IOMMU: its DMA operations are the direct ones, and nothing protects memory from it. "
-          + "No error line says so.")
+          + (told?.quoted ?? "No error line says so."))
     }
     let title: String
     let remedy: String
