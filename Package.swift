@@ -52,30 +52,35 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
-    .testTarget(name: "PageTablesTests", dependencies: ["PageTables"], swiftSettings: strict),
-    .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
+    .target(name: "Randomness", path: "Tests/Support/Randomness", swiftSettings: strict),
+    .testTarget(name: "PageTablesTests", dependencies: ["PageTables", "Randomness"], swiftSettings: strict),
+    .testTarget(
+      name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables", "Randomness"], swiftSettings: strict),
     .testTarget(name: "IOMMUModelTests", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .testTarget(
-      name: "LinuxKernelTests", dependencies: ["LinuxKernel", "IOMMUModel", "PageTables"], swiftSettings: strict),
+      name: "LinuxKernelTests", dependencies: ["LinuxKernel", "IOMMUModel", "PageTables", "Randomness"],
+      swiftSettings: strict),
     .testTarget(
       name: "RISCVInterpreterTests",
-      dependencies: ["RISCVInterpreter", .product(name: "Subprocess", package: "swift-subprocess")],
+      dependencies: ["RISCVInterpreter", "Randomness", .product(name: "Subprocess", package: "swift-subprocess")],
       exclude: ["Programs"], swiftSettings: strict),
     .testTarget(
-      name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory"], swiftSettings: strict),
+      name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory", "Randomness"], swiftSettings: strict),
     .target(
-      name: "Simulation", dependencies: ["Investigation", "XuanTie"], path: "Tests/Support/Simulation",
+      name: "Simulation", dependencies: ["Investigation", "XuanTie", "Randomness"], path: "Tests/Support/Simulation",
       swiftSettings: strict),
     .executableTarget(
       name: "store-writer", dependencies: ["Investigation"], path: "Tests/Support/StoreWriter", swiftSettings: strict),
     .testTarget(
       name: "InvestigationTests",
       dependencies: [
-        "Investigation", "XuanTie", "Simulation", "store-writer", .product(name: "GRDB", package: "GRDB.swift"),
+        "Investigation", "XuanTie", "Simulation", "Randomness", "store-writer",
+        .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: strict),
     .testTarget(
-      name: "EvidenceTests", dependencies: ["Evidence", "Reports", "XuanTie", "Simulation"], swiftSettings: strict),
+      name: "EvidenceTests", dependencies: ["Evidence", "Reports", "XuanTie", "Simulation", "Randomness"],
+      swiftSettings: strict),
     .testTarget(name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(

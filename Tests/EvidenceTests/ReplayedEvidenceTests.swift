@@ -2,6 +2,7 @@ import Foundation
 import IOMMUModel
 import Investigation
 import PageTables
+import Randomness
 import Reports
 import Simulation
 import Testing

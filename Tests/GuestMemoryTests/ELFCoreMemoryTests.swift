@@ -1,5 +1,6 @@
 import GuestMemory
 import PageTables
+import Randomness
 import Testing
 
 @Suite struct ELFCoreMemoryTests {
@@ -137,7 +138,7 @@ import Testing
   }
 
   @Test func randomHeadersNeverCrash() throws {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     let core = Self.core.bytes
     for _ in 0..<1500 {
       var bytes = core

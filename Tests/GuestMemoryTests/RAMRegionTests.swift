@@ -1,6 +1,7 @@
 import Glibc
 import GuestMemory
 import PageTables
+import Randomness
 import Testing
 
 @Suite struct RAMRegionTests {
@@ -84,7 +85,7 @@ import Testing
 
   @Test func cutAndGarbledAnswersNeverCrash() throws {
     let tree = Array(try fixture("qemu/info-mtree-f.txt").utf8)
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     let start = try #require(tree.firstRange(of: Array("FlatView #3".utf8))).lowerBound
     for _ in 0..<60 {
       var view = Array(tree[start...].prefix(Int.random(in: 0..<1200, using: &random)))

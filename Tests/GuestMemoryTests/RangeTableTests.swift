@@ -1,4 +1,5 @@
 import PageTables
+import Randomness
 import Testing
 
 @testable import GuestMemory
@@ -93,7 +94,7 @@ import Testing
   }
 
   @Test func randomOverlapsAgreeWithPaintingThemBackwards() throws {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     for _ in 0..<300 {
       var ranges: [(range: MemoryRange, place: UInt64)] = []
       var painted = [UInt64?](repeating: nil, count: 64)

@@ -1,6 +1,7 @@
 import Glibc
 import GuestMemory
 import PageTables
+import Randomness
 import Testing
 
 /// Every source, filled with the same random pages, against the bytes themselves.
@@ -40,7 +41,7 @@ import Testing
 
   private static let bases: [UInt64] = [0, 0x8000_0000, 0x1_0000_0000, 0x7fff_ffff_0000_0000, 0xffff_ffff_ffff_8000]
 
-  private static func oracle(_ random: inout Seeded) -> Oracle {
+  private static func oracle(_ random: inout SeededNumbers) -> Oracle {
     var oracle = Oracle()
     for base in bases where base == 0x8000_0000 || Bool.random(using: &random) {
       for slot in 0..<8 where Int.random(in: 0..<4, using: &random) > 0 {
@@ -51,7 +52,7 @@ import Testing
     return oracle
   }
 
-  private func check(_ source: some PhysicalMemory, _ oracle: Oracle, _ random: inout Seeded, name: String) {
+  private func check(_ source: some PhysicalMemory, _ oracle: Oracle, _ random: inout SeededNumbers, name: String) {
     let seed: Comment = "\(name), IOMMULENS_SEED=\(random.seed)"
     for _ in 0..<150 {
       let base = Self.bases.randomElement(using: &random) ?? 0
@@ -79,7 +80,7 @@ import Testing
   }
 
   @Test func everySourceAgreesWithTheBytesThemselves() throws {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     for _ in 0..<6 {
       let oracle = Self.oracle(&random)
       let runs = oracle.runs

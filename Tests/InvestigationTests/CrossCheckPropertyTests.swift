@@ -1,5 +1,6 @@
 import IOMMUModel
 import PageTables
+import Randomness
 import Simulation
 import Testing
 import XuanTie
@@ -70,7 +71,7 @@ import XuanTie
   }
 
   @Test(.timeLimit(.minutes(2)), arguments: [UInt64(1), 2, 3]) func linesAreThoseOfSinglePages(seed: UInt64) {
-    let seed = seed << 48 | UInt64.random(in: 0..<1 << 40)
+    let seed = SeededNumbers.run &+ seed << 48
     var numbers = SeededNumbers(seed: seed)
     var kinds: Set<String> = []
     // What the rounds have to reach; some kinds are rare.

@@ -1,5 +1,6 @@
 import IOMMUModel
 import PageTables
+import Randomness
 import Simulation
 import Testing
 

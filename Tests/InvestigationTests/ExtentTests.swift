@@ -1,5 +1,6 @@
 import IOMMUModel
 import PageTables
+import Randomness
 import Simulation
 import Testing
 import XuanTie
@@ -121,7 +122,7 @@ import XuanTie
   }
 
   @Test(.timeLimit(.minutes(2)), arguments: [UInt64(1), 2, 3, 4]) func replaysAreThoseOfSinglePages(seed: UInt64) {
-    let seed = seed << 48 | UInt64.random(in: 0..<1 << 40)
+    let seed = SeededNumbers.run &+ seed << 48
     var numbers = SeededNumbers(seed: seed)
     var (overwrites, lefts, shared) = (0, 0, 0)
     for round in 0..<16 {

@@ -1,6 +1,7 @@
 import Foundation
 import IOMMUModel
 import PageTables
+import Randomness
 import Simulation
 import Testing
 
@@ -14,7 +15,7 @@ import Testing
   static let parallel = 2
 
   @Test func mutationsAreNamed() async throws {
-    let seed = ProcessInfo.processInfo.environment["MUTATION_SEED"].flatMap { UInt64($0) } ?? .random(in: 0 ... .max)
+    let seed = SeededNumbers.run
     var rows = [ConfusionMatrix.Row?](repeating: nil, count: Mutation.all.count)
     await withTaskGroup(of: (Int, ConfusionMatrix.Row).self) { group in
       var waiting = Array(Mutation.all.enumerated())[...]
@@ -29,7 +30,7 @@ import Testing
       }
     }
     let matrix = ConfusionMatrix(rows: rows.compactMap { $0 })
-    print("mutations: MUTATION_SEED=\(seed)\n\(matrix)")
+    print("mutations: IOMMULENS_SEED=\(seed)\n\(matrix)")
     #expect(matrix.rows.count == Mutation.all.count && matrix.rows.allSatisfy { $0.judged == Self.cases })
     #expect(matrix.falseAlarms == 0, "a harmless case has a hypothesis")
     #expect(Double(matrix.named) >= 0.95 * Double(matrix.judged))

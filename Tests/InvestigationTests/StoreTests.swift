@@ -2,6 +2,7 @@ import Foundation
 import GRDB
 import IOMMUModel
 import PageTables
+import Randomness
 import Simulation
 import Testing
 

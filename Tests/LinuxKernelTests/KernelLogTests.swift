@@ -1,6 +1,7 @@
 import IOMMUModel
 import LinuxKernel
 import PageTables
+import Randomness
 import Testing
 
 @Suite struct KernelLogTests {
@@ -42,7 +43,7 @@ import Testing
   /// Every length of text against every ring, long past the first wrap of each array.
   @Test(arguments: [false, true])
   func whatIsLeftAfterWraps(fitsExactly: Bool) throws {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     for (countBits, sizeBits) in [(1, 5), (2, 8), (3, 7), (4, 7), (5, 9), (3, 10)] as [(UInt64, UInt64)] {
       let log = SimulatedLog(countBits: countBits, sizeBits: sizeBits, fitsExactly: fitsExactly)
       for round in 0..<300 {
@@ -161,7 +162,7 @@ import Testing
 
   /// Any bytes anywhere: records or a sentence, never a trap, and no more memory than the limit.
   @Test func garbage() {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     var records = 0, failures = 0
     for _ in 0..<500 {
       let log = SimulatedLog(countBits: 3, sizeBits: 8, fitsExactly: false)

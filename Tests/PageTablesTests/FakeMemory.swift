@@ -112,22 +112,3 @@ struct TestTables {
     memory.accesses = []
   }
 }
-
-/// SplitMix64: small, and the same on every machine for the same seed.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(_ seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ mixed >> 31
-  }
-
-  mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &self) < percent }
-  mutating func below(_ end: Int) -> Int { Int.random(in: 0..<end, using: &self) }
-  mutating func pick<Value>(_ values: [Value]) -> Value { values[below(values.count)] }
-}

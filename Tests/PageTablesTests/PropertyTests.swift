@@ -1,16 +1,15 @@
 import Foundation
 import PageTables
+import Randomness
 import Testing
 
-/// `IOMMULENS_SEED` repeats a failed run; without it every run is another one.
-private let seed =
-  ProcessInfo.processInfo.environment["IOMMULENS_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0...UInt64.max)
+private let seed = SeededNumbers.run
 
 /// Random tables of every mode against the oracle.
 @Suite struct PropertyTests {
   @Test(arguments: PagingMode.allCases) func walkAgreesWithTheOracle(_ mode: PagingMode) {
     for round in 0..<400 {
-      var random = SeededGenerator(seed &+ UInt64(round))
+      var random = SeededNumbers(seed: seed &+ UInt64(round))
       let tables = RandomTables(mode, using: &random)
       let memory = tables.memory(random.pick(FakeMemory.Style.allCases))
       for _ in 0..<8 {
@@ -31,7 +30,7 @@ private let seed =
   @Test(arguments: PagingMode.allCases) func runsAgreeWithSingleWalks(_ mode: PagingMode) {
     var (runs, pages) = (0, 0)
     for round in 0..<60 {
-      var random = SeededGenerator(seed &+ 0x4_0000 &+ UInt64(round))
+      var random = SeededNumbers(seed: seed &+ 0x4_0000 &+ UInt64(round))
       let tables = RandomTables(mode, using: &random)
       let source = tables.memory(random.pick(FakeMemory.Style.allCases))
       let memory: any PhysicalMemory = random.chance(50) ? source : ResidentPages(of: source, limit: random.below(8))
@@ -88,7 +87,7 @@ private let seed =
 
   @Test(arguments: PagingMode.allCases) func dumpAgreesWithTheOraclePageByPage(_ mode: PagingMode) {
     for round in 0..<60 {
-      var random = SeededGenerator(seed &+ 0x1_0000 &+ UInt64(round))
+      var random = SeededNumbers(seed: seed &+ 0x1_0000 &+ UInt64(round))
       let tables = RandomTables(mode, using: &random)
       let memories = FakeMemory.Style.allCases.map { tables.memory($0) }
       for _ in 0..<3 {
@@ -127,7 +126,7 @@ private let seed =
   /// The whole space: what is in the dump is true and as long as it can be, and what is mapped is in the dump.
   @Test(arguments: PagingMode.allCases) func wholeDumpAgreesWithTheOracle(_ mode: PagingMode) {
     for round in 0..<25 {
-      var random = SeededGenerator(seed &+ 0x2_0000 &+ UInt64(round))
+      var random = SeededNumbers(seed: seed &+ 0x2_0000 &+ UInt64(round))
       let tables = RandomTables(mode, using: &random)
       let oracle = tables.oracle
       let items = Array(
@@ -185,7 +184,7 @@ private let seed =
 
   @Test func tablesThatChangeWhileReadDoNoHarm() {
     for round in 0..<20 {
-      var random = SeededGenerator(seed &+ 0x3_0000 &+ UInt64(round))
+      var random = SeededNumbers(seed: seed &+ 0x3_0000 &+ UInt64(round))
       let tables = RandomTables(random.pick(PagingMode.allCases), using: &random)
       let memory = tables.memory(.mixed)
       memory.beforeAccess = { [unowned memory] in
@@ -236,7 +235,7 @@ private struct Window {
   let pages: [UInt64]
   let filter: DumpFilter
 
-  init(_ tables: RandomTables, using random: inout SeededGenerator) {
+  init(_ tables: RandomTables, using random: inout SeededNumbers) {
     let total = UInt64(1) << UInt64(tables.oracle.inputBits)
     let around = tables.input(using: &random)
     let first = around > 0x20000 && random.chance(70) ? around - UInt64(random.below(32)) << 12 : around

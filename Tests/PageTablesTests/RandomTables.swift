@@ -1,4 +1,5 @@
 import PageTables
+import Randomness
 
 /// Tables of one mode with anything in them: runs, groups, superpages, cycles, holes in memory, rubbish.
 struct RandomTables {
@@ -12,7 +13,7 @@ struct RandomTables {
   private static let base: UInt64 = 0x8000_0000
   private static let pageCount = 12
 
-  init(_ mode: PagingMode, using random: inout SeededGenerator) {
+  init(_ mode: PagingMode, using random: inout SeededNumbers) {
     self.mode = mode
     let entryBytes: UInt64 = mode == .sv32 ? 4 : 8
     let perPage = 4096 / Int(entryBytes)
@@ -75,7 +76,7 @@ struct RandomTables {
   }
 
   /// An input that leads along likely indices, at a page's start.
-  func input(using random: inout SeededGenerator) -> UInt64 {
+  func input(using random: inout SeededNumbers) -> UInt64 {
     var input: UInt64 = 0
     for width in oracle.widths {
       let quarter = width == 11 ? random.below(4) << 9 : 0

@@ -1,5 +1,6 @@
 import Foundation
 import PageTables
+import Randomness
 import Testing
 
 @testable import RISCVInterpreter
@@ -13,7 +14,7 @@ import Testing
   ]
 
   /// Numbers at the edges of every width, and others.
-  static func argument(_ random: inout Seeded) -> UInt64 {
+  static func argument(_ random: inout SeededNumbers) -> UInt64 {
     let edges: [UInt64] = [
       0, 1, 2, 7, 16, 31, 32, 63, 64, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
       0x1_0000_0000, 0xffff_ffff_8000_0000, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, 0xffff_ffff_ffff_ffff,
@@ -35,7 +36,7 @@ import Testing
     // The last -march wins, so an option can leave out the compressed instructions.
     let guest = try await GuestProgram(options)
     let interpreter = guest.interpreter()
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     for name in Self.functions + Instruction.Operation.allCases.map({ "op_\($0.rawValue)" }) {
       let expected = try host.function(name)
       let function = try guest.address(name)

@@ -1,5 +1,6 @@
 import Foundation
 import PageTables
+import Randomness
 import Testing
 
 @testable import RISCVInterpreter
@@ -87,7 +88,7 @@ import Testing
   /// Random words of every major opcode: the same name and operands, and nothing is taken for an instruction of RV64IM
   /// that is none. Every mnemonic of RV64IM has to come up.
   @Test func fullEncodings() async throws {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     var code = Data()
     for opcode in stride(from: UInt32(3), to: 128, by: 4) where opcode & 0x1f != 0x1f {
       for _ in 0..<2500 {

@@ -1,4 +1,5 @@
 import PageTables
+import Randomness
 import Testing
 
 @testable import RISCVInterpreter
@@ -147,14 +148,14 @@ import Testing
 
   /// Any bits are an instruction or refused.
   @Test func randomInstructions() {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     for half in UInt32(0)..<0x10000 { _ = try? Decoder.decode(half) }
     for _ in 0..<1_000_000 { _ = try? Decoder.decode(UInt32(truncatingIfNeeded: random.next()) | 3) }
   }
 
   /// Any bytes as code and as data, from everywhere: an end, and never a trap.
   @Test func randomCodeEnds() {
-    var random = Seeded.fresh()
+    var random = SeededNumbers()
     var refused = 0, writes = 0, unreadable = 0, unknown = 0
     for _ in 0..<2000 {
       let bytes = random.bytes(4096)

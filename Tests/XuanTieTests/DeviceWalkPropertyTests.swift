@@ -1,5 +1,6 @@
 import IOMMUModel
 import PageTables
+import Randomness
 import Testing
 
 @testable import XuanTie
@@ -17,7 +18,7 @@ import Testing
 
     static let pages: [UInt64] = (0..<8).map { 0x8000_0000 + $0 * 4096 }
 
-    init(mode: UInt64, using random: inout Seeded) {
+    init(mode: UInt64, using random: inout SeededNumbers) {
       self.mode = mode
       requester = RequesterID(rawValue: random.pick([0, 8, 255, 256, 4095, 4096, 0x7fff, 0x8000, 0xffff, 0x1_0008]))
       let rsid = UInt64(requester.rsid)
@@ -51,7 +52,7 @@ import Testing
       fillTables(using: &random)
     }
 
-    private func fillTables(using random: inout Seeded) {
+    private func fillTables(using random: inout SeededNumbers) {
       let stride: UInt64 = mode == 1 ? 4 : 8
       for page in Self.pages {
         for _ in 0..<12 {
@@ -80,7 +81,7 @@ import Testing
     static let indices = [0, 1, 2, 511, 256]
 
     /// An address along likely indices, or at a boundary of the mode's levels.
-    func address(using random: inout Seeded) -> UInt64 {
+    func address(using random: inout SeededNumbers) -> UInt64 {
       let width: UInt64 = mode == 1 ? 10 : 9
       let levels = DeviceOracle.modes[mode]?.levels ?? 3
       let offset = random.pick([0, 1, 0xfff, UInt64(random.below(4096))])
@@ -117,7 +118,7 @@ import Testing
   @Test(arguments: [0, 1, 8, 9, 10, 2, 15] as [UInt64]) func agreesWithTheOracle(_ mode: UInt64) {
     var ends: [String: Int] = [:]
     for round in 0..<180 {
-      var random = Seeded(round: round)
+      var random = SeededNumbers(round: round)
       let machine = Machine(mode: mode, using: &random)
       let oracle = machine.oracle
       for _ in 0..<6 {
@@ -136,13 +137,13 @@ import Testing
           ends[String("\(wanted.end)".prefix(4)), default: 0] += 1
           guard found == wanted else {
             Issue.record(
-              "seed \(Seeded.seed) round \(round) mode \(mode) \(hex(address)) \(access): \(found) instead of \(wanted)"
+              "seed \(SeededNumbers.run) round \(round) mode \(mode) \(hex(address)) \(access): \(found) instead of \(wanted)"
             )
             return
           }
           guard agreesUnlessSaid(translation, address, access, machine) else {
             Issue.record(
-              "seed \(Seeded.seed) round \(round) mode \(mode) \(hex(address)) \(access): \(translation) differs silently"
+              "seed \(SeededNumbers.run) round \(round) mode \(mode) \(hex(address)) \(access): \(translation) differs silently"
             )
             return
           }
@@ -178,7 +179,7 @@ import Testing
   @Test(arguments: [0, 1, 8, 8, 9, 10, 2] as [UInt64]) func manyPagesAreToldAsOneByOne(_ mode: UInt64) {
     var pages = 0
     for round in 0..<120 {
-      var random = Seeded(round: round)
+      var random = SeededNumbers(round: round)
       let machine = Machine(mode: mode, using: &random)
       // Consecutive leaves, up to the last page number, with gaps.
       for page in Machine.pages where mode != 1 && random.chance(60) {
@@ -207,7 +208,7 @@ import Testing
               guard Self.tells(run, page, wanted), run.pages <= limit, run.pages - 1 <= (UInt64.max - iova) >> 12
               else {
                 Issue.record(
-                  "seed \(Seeded.seed) round \(round) mode \(mode) \(hex(iova)) \(access) page \(page): \(run), not \(wanted)"
+                  "seed \(SeededNumbers.run) round \(round) mode \(mode) \(hex(iova)) \(access) page \(page): \(run), not \(wanted)"
                 )
                 return
               }
@@ -233,7 +234,7 @@ import Testing
   /// `contexts` is `context(of:)` for every requester that the driver's table has room for.
   @Test func contextsAreThoseOfEveryRequester() throws {
     for round in 0..<6 {
-      var random = Seeded(round: round)
+      var random = SeededNumbers(round: round)
       let machine = Machine(mode: 8, using: &random)
       machine.memory.holes = machine.memory.holes.filter { $0 < 0x8000_0000 }
       var registers = machine.registers
@@ -251,7 +252,7 @@ import Testing
       }
       let found = try? XuanTieDevice().contexts(registers: registers, memory: machine.memory, limit: 4096)
       // A table of garbage may lead to what cannot be read; then nothing is said.
-      if let found { #expect(found == wanted, "seed \(Seeded.seed) round \(round)") }
+      if let found { #expect(found == wanted, "seed \(SeededNumbers.run) round \(round)") }
       if let found, found.count > 1 {
         let first = try XuanTieDevice().contexts(registers: registers, memory: machine.memory, limit: 1)
         #expect(first == Array(found.prefix(1)))

@@ -1,5 +1,6 @@
 import IOMMUModel
 import PageTables
+import Randomness
 import Testing
 
 @testable import XuanTie
@@ -44,7 +45,7 @@ import Testing
   @Test func everyPredictedEntryIsWhatTheDriverWrote() throws {
     var overwritten = 0
     for round in 0..<15 {
-      var random = Seeded(round: round)
+      var random = SeededNumbers(round: round)
       let shift = round < 12 ? [30, 39, 48][round % 3] : random.below(64)
       let geometry = PagingMode.sv39.geometry.replacing(shift: shift, atLevel: 2)
       let simulation = DriverSimulation(rootShift: shift, using: &random)
@@ -78,7 +79,8 @@ import Testing
         for (driver, call) in try Self.calls(.map, iova, target, UInt64(size), UInt64(count), protection) {
           let (wrong, all) = try Self.wrong(driver, call, geometry, simulation)
           if !wrong.isEmpty || all != size * count / 4096 * 3 {
-            Issue.record("seed \(Seeded.seed) round \(round) shift \(shift) \(call): \(wrong.prefix(3)) of \(all)")
+            let place = "seed \(SeededNumbers.run) round \(round) shift \(shift)"
+            Issue.record("\(place) \(call): \(wrong.prefix(3)) of \(all)")
             return
           }
           if driver.signature == .pages { done.append((driver, call)) }
@@ -96,7 +98,7 @@ import Testing
   /// Before the call its tables may be missing; then addresses are not known, and indices and leaves are.
   @Test func predictedBeforeTheTablesExist() throws {
     for shift in [30, 48] {
-      var random = Seeded(round: shift)
+      var random = SeededNumbers(round: shift)
       let simulation = DriverSimulation(rootShift: shift, using: &random)
       let geometry = PagingMode.sv39.geometry.replacing(shift: shift, atLevel: 2)
       let (driver, call) = try Self.calls(.map, 0xffff_f000, 0x1_0617_2000, 4096, 1, 7)[1]
@@ -121,7 +123,7 @@ import Testing
   }
 
   @Test func sizesThatTheDriverRefusesLeaveNothing() throws {
-    var random = Seeded(round: 0)
+    var random = SeededNumbers(round: 0)
     let simulation = DriverSimulation(rootShift: 30, using: &random)
     for size: UInt64 in [1, 4095, 4097, 6144] {
       #expect(simulation.map(0, 0x8000_0000, bytes: size, protection: 7) == -22)

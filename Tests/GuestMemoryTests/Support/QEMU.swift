@@ -1,4 +1,5 @@
 import Glibc
+import Randomness
 import Testing
 
 /// A real QEMU that never runs its guest: `virt` with 64 MiB from 0x80000000 and a random blob at 0x82000000.
@@ -20,7 +21,7 @@ final class QEMU {
 
   init(sharesRAM: Bool, connection: Connection = .unix, seed: UInt64 = 1) throws {
     let folder = try TemporaryFolder()
-    var random = Seeded(seed: seed)
+    var random = SeededNumbers(seed: seed)
     self.folder = folder
     self.blob = random.bytes(64 * 4096)
     let blobFile = try folder.file("blob", blob)

@@ -1,4 +1,5 @@
-package import PageTables
+import PageTables
+import Randomness
 
 /// What Linux asks of an IOMMU driver while a network card and a guest run, as random calls that can be had again.
 package struct Workload: Sendable {

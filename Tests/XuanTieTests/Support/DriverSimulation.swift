@@ -1,3 +1,5 @@
+import Randomness
+
 // The driver, written a second time from its description: three levels of 512 entries, a shift for the root that may be
 // wrong, a pool that hands out table pages and never takes one back.
 
@@ -8,7 +10,7 @@ final class DriverSimulation {
   private(set) var tables = 1
   private var pool: [UInt64]
 
-  init(rootShift: Int, using random: inout Seeded) {
+  init(rootShift: Int, using random: inout SeededNumbers) {
     self.rootShift = UInt64(rootShift)
     pool = (1..<4096).map { 0x8000_0000 + $0 * 4096 }.shuffled(using: &random)
   }

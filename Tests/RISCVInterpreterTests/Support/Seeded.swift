@@ -1,1 +1,0 @@
-../../GuestMemoryTests/Support/Seeded.swift
