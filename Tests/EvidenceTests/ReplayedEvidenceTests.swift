@@ -18,6 +18,11 @@ import XuanTie
     ("pgdir-shift", folder("pgdir-shift")), ("fixed", folder("fixed")), ("cookie", folder("cookie")),
     ("vfio", folder("vfio")), ("vfio-huge-pages", folder("vfio") { $0.contains("huge-pages") && !$0.contains("bug") }),
     ("vfio-alias", folder("vfio") { $0.hasPrefix("d-") }),
+    ("vfio-alias-tables", ["vfio/d-alias-tables-with-pgdir-bug.txt", "evidence/satp.txt"]),
+    ("vfio-huge-pages-tables", ["vfio/b-huge-pages-tables.txt"]),
+    ("vfio-huge-pages-tables-with-pgdir-bug", ["vfio/b-huge-pages-tables-with-pgdir-bug.txt"]),
+    ("vfio-two-runs", ["vfio/b-huge-pages-tables.txt", "vfio/b-huge-pages-tables-with-pgdir-bug.txt"]),
+    ("walk-summary", ["fixed/tables-walk-summary.txt"]),
     ("live-repair", folder("pgdir-shift") { $0.hasPrefix("live-repair") }),
     ("domain-alloc", ["cookie/xt_iommu_domain_alloc-first-2-stops.txt"]),
     ("cookie-translations", ["cookie/qemu-translate-results.csv"]), ("console", ["pgdir-shift/console.log"]),
@@ -127,7 +132,9 @@ import XuanTie
     let digit = "{\"0x1000\": \"\(String(repeating: "0", count: 8191))g\"}"
     #expect(reason(digit) == "The page at 0x1000 is not 4096 bytes as 8192 hexadecimal digits.")
     #expect(
-      reason("{\"a\": 1}") == "It is JSON, but neither the pages of tables nor what is noted beside them.")
+      reason("{\"a\": 1}")
+        == "It is JSON, but neither the pages of tables nor what is noted beside those of a device known here (QEMU xmmuv1)."
+    )
     #expect(reason(String(repeating: "{\"root\":", count: 100_000)) != nil)
     // Values of any kind where numbers are expected.
     let odd = #"{"root": -1, "s1mode": 300, "rsid": 1e300, "dtbase": true, "calls_seen": [1], "maps": [{"iova": {}}]}"#
