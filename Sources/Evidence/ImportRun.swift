@@ -25,6 +25,7 @@ struct ImportRun {
     try findStrangers()
     for index in new { try add(index) }
     try addCalls(new)
+    try tellOtherRuns()
     try addConfiguration(new)
     try addCaptures(new)
     for index in new { try verifyTables(index) }
@@ -153,6 +154,33 @@ struct ImportRun {
       texts[index].remarks.append(
         "\(count == 1 ? "1 call has" : "\(count) calls have") no place among the numbered ones, and nothing is concluded "
           + "from \(count == 1 ? "it" : "them").")
+    }
+  }
+
+  /// Tells of texts that map an IOVA which another text maps to another address, with no unmap between: they may be of two
+  /// runs, and what follows from both together is then of none.
+  private mutating func tellOtherRuns() throws(InvestigationError) {
+    let history = CallHistory(try store.calls(), facts: try store.facts())
+    var mapped: [IOVA: RecordedCall] = [:]
+    var told: Set<String> = []
+    for call in history.calls where call.call.domain != KVA(0) && call.id.map({ history.numbers[$0] == nil }) == true {
+      guard let origin = call.origin, let file = origin.lastIndex(of: ":").map({ String(origin[..<$0]) }) else {
+        continue
+      }
+      guard call.call.isMap else {
+        mapped[call.call.iova] = nil
+        continue
+      }
+      if let other = mapped[call.call.iova], other.call.target != call.call.target, let place = other.origin,
+        !place.hasPrefix("\(file):"), let index = new.first(where: { texts[$0].extraction.name == file }),
+        told.insert(file).inserted
+      {
+        texts[index].remarks.append(
+          "\(call.call.iova) is mapped to \(call.call.target ?? GPA(0)) here and to \(other.call.target ?? GPA(0)) in \(place), "
+            + "with no unmap between: they may be of two runs. Give each run an investigation of its own."
+        )
+      }
+      mapped[call.call.iova] = call
     }
   }
 

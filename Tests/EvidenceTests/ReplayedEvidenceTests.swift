@@ -23,6 +23,11 @@ import XuanTie
     ("vfio-huge-pages-tables-with-pgdir-bug", ["vfio/b-huge-pages-tables-with-pgdir-bug.txt"]),
     ("vfio-two-runs", ["vfio/b-huge-pages-tables.txt", "vfio/b-huge-pages-tables-with-pgdir-bug.txt"]),
     ("walk-summary", ["fixed/tables-walk-summary.txt"]),
+    ("field-notes-and-transcript", ["field-notes.txt", "pgdir-shift/xt_iommu_map-first-3-stops.txt"]),
+    (
+      "riscv-iommu",
+      ["riscv-iommu/main-map-unmap.csv", "riscv-iommu/main-monitor.txt", "riscv-iommu/pci-iommu-dc.json"]
+    ),
     ("live-repair", folder("pgdir-shift") { $0.hasPrefix("live-repair") }),
     ("domain-alloc", ["cookie/xt_iommu_domain_alloc-first-2-stops.txt"]),
     ("cookie-translations", ["cookie/qemu-translate-results.csv"]), ("console", ["pgdir-shift/console.log"]),
@@ -101,6 +106,24 @@ import XuanTie
     let findings = try Findings(offline: store, tenants: Scenario.tenants)
     #expect(findings.diagnosis.isClean && findings.check.disagreements.isEmpty)
     #expect(findings.check.mappedPages == 141 && findings.calls.count >= 240)
+  }
+
+  /// Two texts that cannot be of one run are told; a page that was unmapped before it is mapped anew is no sign of that.
+  @Test(arguments: [false, true]) func textsOfTwoRunsAreTold(isUnmapped: Bool) throws {
+    let columns = "function,iova,paddr,pgsize,pgcount,iommu_prot,gfp,domain\n"
+    let unmap = isUnmapped ? "xt_iommu_unmap,0x1000,,4096,1,,,0x10\n" : ""
+    func read(_ rows: String, _ name: String) -> Extraction {
+      Texts.reader.read(Array((columns + rows).utf8), name: name)
+    }
+    let imported = try EvidenceImport(
+      [
+        read("xt_iommu_map,0x1000,0x9000,4096,1,7,0xa20,0x10\n" + unmap, "first.csv"),
+        read("xt_iommu_map,0x1000,0xa000,4096,1,7,0xa20,0x10\n", "second.csv"),
+      ], into: try store(), profiles: Texts.profiles)
+    let told =
+      "0x1000 is mapped to 0xa000 here and to 0x9000 in first.csv:2, with no unmap between: they may be of two runs. "
+      + "Give each run an investigation of its own."
+    #expect(imported.texts.map(\.remarks) == [[], isUnmapped ? [] : [told]])
   }
 
   @Test func theRootIsNeverGuessed() throws {
