@@ -30,7 +30,9 @@ struct CaptureReader {
     }
     if !object.isEmpty, object.keys.allSatisfy({ $0.hasPrefix("0x") }) { return pages(object) }
     if object["root"] != nil || object["dtbase"] != nil || object["registers"] != nil { return notes(object) }
-    return .refused("It is JSON, but neither the pages of tables nor what is noted beside them.")
+    let names = devices.map(\.name).joined(separator: ", ")
+    return .refused(
+      "It is JSON, but neither the pages of tables nor what is noted beside those of a device known here (\(names)).")
   }
 
   // MARK: Pages

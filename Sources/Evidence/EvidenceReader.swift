@@ -59,7 +59,8 @@ private struct Pass {
     readers = [
       TraceReader(name: name), TranslationLogReader(devices: devices), EntryReader(),
       TableReader(name: name, profiles: profiles), RegisterReader(devices: devices), StateReader(devices: devices),
-      TypedStateReader(name: name, devices: devices), KernelStateReader(), ValueReader(), ConfigurationReader(),
+      TypedTableReader(name: name, profiles: profiles), TypedStateReader(devices: devices), KernelStateReader(),
+      ValueReader(), ConfigurationReader(),
       SourceIndexReader(name: name), LogReader(name: name),
     ]
   }
@@ -190,13 +191,22 @@ private struct Pass {
     for function in functions {
       var scanner = Scanner(line)
       if scanner.skip(past: function), scanner.isAtWordEnd,
-        ["iova=", "addr=", "addr "].contains(where: { scanner.rest.contains(word: $0) }),
+        ["iova=", "addr=", "addr "].contains(where: { Self.hasWord($0, in: scanner.rest) }),
         scanner.rest.contains(where: \.isDigit)
       {
         return "It names \(function) with arguments, but neither as a frame nor as a print that is known here."
       }
     }
     return nil
+  }
+
+  /// Whether `word` stands in `text` as the start of a word: `addr=` does not in `translated_addr=`.
+  private static func hasWord(_ word: String, in text: ArraySlice<UInt8>) -> Bool {
+    var scanner = Scanner(text)
+    while let found = scanner.rest.position(of: word), scanner.skip(past: word) {
+      if found == text.startIndex || !text[found - 1].isIdentifier { return true }
+    }
+    return false
   }
 
   // MARK: Backtraces

@@ -20,6 +20,8 @@ public enum Evidence: Hashable, Sendable {
   case pages([GPA: [UInt8]])
   /// What was noted beside captured pages.
   case capture(TableCapture)
+  /// Tables that were written down entry by entry.
+  case table(TypedTable)
   /// How the kernel had set up its devices.
   case state(KernelState)
   /// Options of a kernel's configuration.

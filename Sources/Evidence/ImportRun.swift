@@ -10,6 +10,8 @@ struct ImportRun {
   var texts: [EvidenceImport.Text]
   /// Facts that only keep the books: nobody asked for them, so they are not counted.
   private(set) var bookkeeping = 0
+  /// Texts whose written-out tables are not those that are known already.
+  private var strangers: Set<Int> = []
 
   /// The texts that are new.
   private var new: [Int] { texts.indices.filter { !texts[$0].isKnown } }
@@ -20,10 +22,13 @@ struct ImportRun {
 
   /// Adds everything.
   mutating func run() throws(InvestigationError) {
+    try findStrangers()
     for index in new { try add(index) }
     try addCalls(new)
+    try tellOtherRuns()
     try addConfiguration(new)
     try addCaptures(new)
+    for index in new { try verifyTables(index) }
     for index in new {
       let extraction = texts[index].extraction
       try keep(Fact.importedFile(extraction.name), hex(extraction.fingerprint))
@@ -57,6 +62,10 @@ struct ImportRun {
           try store.setFact(Fact.banner, "Linux version \(release) (as a warning names it)")
         }
       case .state(let state): try store.append(state)
+      case .table(let table):
+        if !strangers.contains(index) {
+          for entry in table.entries { try store.setFact(entry.factName, entry.factValue) }
+        }
       case .call, .configuration, .otherBacktrace, .pages, .capture: break
       }
     }
@@ -104,7 +113,7 @@ struct ImportRun {
         continue
       }
       var numbers = CallNumbers(file: extraction.name)
-      for (call, number, line) in calls {
+      for (call, number, line) in calls where call.root == nil || !strangers.contains(index) {
         let pending = PendingCall(call: call, text: index)
         if let number {
           numbers.add(number, line: line)
@@ -116,10 +125,12 @@ struct ImportRun {
       if !numbers.isEmpty { try keep(numbers.factName, numbers.factValue) }
     }
     var ids: [DriverCall: RecordedCall] = [:]
-    for call in history.calls where call.id.map({ history.numbers[$0] != nil }) == true { ids[call.call] = call }
+    for call in history.calls where call.id.map({ history.numbers[$0] != nil }) == true {
+      (ids[call.call], ids[call.call.outline]) = (call, call)
+    }
     for (_, pending) in numbered.sorted(by: { $0.key < $1.key }) where places.insert(pending.call.place).inserted {
       let call = try store.append(pending.call)
-      ids[call.call] = ids[call.call] ?? call
+      for form in [call.call, call.call.outline] { ids[form] = ids[form] ?? call }
     }
     var repeated: [Int: Int] = [:]
     var unplaced: [Int: Int] = [:]
@@ -146,6 +157,33 @@ struct ImportRun {
     }
   }
 
+  /// Tells of texts that map an IOVA which another text maps to another address, with no unmap between: they may be of two
+  /// runs, and what follows from both together is then of none.
+  private mutating func tellOtherRuns() throws(InvestigationError) {
+    let history = CallHistory(try store.calls(), facts: try store.facts())
+    var mapped: [IOVA: RecordedCall] = [:]
+    var told: Set<String> = []
+    for call in history.calls where call.call.domain != KVA(0) && call.id.map({ history.numbers[$0] == nil }) == true {
+      guard let origin = call.origin, let file = origin.lastIndex(of: ":").map({ String(origin[..<$0]) }) else {
+        continue
+      }
+      guard call.call.isMap else {
+        mapped[call.call.iova] = nil
+        continue
+      }
+      if let other = mapped[call.call.iova], other.call.target != call.call.target, let place = other.origin,
+        !place.hasPrefix("\(file):"), let index = new.first(where: { texts[$0].extraction.name == file }),
+        told.insert(file).inserted
+      {
+        texts[index].remarks.append(
+          "\(call.call.iova) is mapped to \(call.call.target ?? GPA(0)) here and to \(other.call.target ?? GPA(0)) in \(place), "
+            + "with no unmap between: they may be of two runs. Give each run an investigation of its own."
+        )
+      }
+      mapped[call.call.iova] = call
+    }
+  }
+
   /// The driver is the one that the first call's signature fits.
   private mutating func noteProfile(_ index: Int) throws(InvestigationError) {
     var found: [String] = []
@@ -161,6 +199,80 @@ struct ImportRun {
         "The investigation is of the driver `\(recorded ?? first)`; calls here have the signature of "
           + others.map { "`\($0)`" }.joined(separator: ", ") + ".")
     }
+  }
+
+  // MARK: Tables that were written down entry by entry
+
+  /// Finds the texts whose tables contradict what is known of the same memory: those of another run or another moment.
+  private mutating func findStrangers() throws(InvestigationError) {
+    var known: [GPA: TypedEntry] = [:]
+    for entry in try store.typedEntries() { known[entry.address] = entry }
+    var captures = [try store.snapshot()]
+    for case .pages(let pages) in new.flatMap({ texts[$0].extraction.findings.map(\.evidence) }) {
+      captures.append(pages)
+    }
+    for index in new {
+      let entries = texts[index].extraction.findings.flatMap { finding -> [TypedEntry] in
+        if case .table(let table) = finding.evidence { table.entries } else { [] }
+      }
+      if let own = entries.first(where: { entry in known[entry.address].map(entry.contradicts) ?? false }),
+        let other = known[own.address]
+      {
+        estrange(
+          index, "\(own.name) at \(own.address) is \(own.described), and \(other.described) in what was imported before"
+        )
+      } else if let own = entries.first(where: { Self.isDenied($0, by: captures) }) {
+        estrange(index, "\(own.name) at \(own.address) is \(own.described), and something else in the captured pages")
+      } else {
+        for entry in entries { known[entry.address] = entry }
+      }
+    }
+  }
+
+  private mutating func estrange(_ index: Int, _ what: String) {
+    strangers.insert(index)
+    texts[index].remarks.append(
+      "Its entry \(what): it is of another run or another moment. Its tables were not added: import it into an "
+        + "investigation of its own.")
+  }
+
+  /// Whether pages were captured in which the entry lies, and in none of them it is as it was written down.
+  private static func isDenied(_ entry: TypedEntry, by captures: [[GPA: [UInt8]]]) -> Bool {
+    let words = captures.compactMap { pages -> TypedEntry? in
+      guard let page = pages[entry.address.page], page.count == 4096, entry.address.rawValue & 7 == 0 else {
+        return nil
+      }
+      let bits = page[entry.address.pageOffset..<entry.address.pageOffset + 8].reversed().reduce(0) {
+        $0 << 8 | UInt64($1)
+      }
+      return TypedEntry(address: entry.address, content: .value(bits), name: entry.name)
+    }
+    return !words.isEmpty && words.allSatisfy(entry.contradicts)
+  }
+
+  /// Verifies the calls that a text tells together with its tables.
+  private mutating func verifyTables(_ index: Int) throws(InvestigationError) {
+    let extraction = texts[index].extraction
+    let facts = try store.facts()
+    guard !strangers.contains(index),
+      extraction.findings.contains(where: { if case .table = $0.evidence { true } else { false } }),
+      let profile = profiles.first(where: { $0.identifier == facts[Fact.profile] })
+    else { return }
+    let places = Set(extraction.calls.lazy.filter { $0.call.root != nil }.map(\.call.place))
+    let own = CallHistory(try store.calls(), facts: facts).calls.filter { places.contains($0.place) }
+    let found = LaterVerification(
+      CallHistory(own, facts: [:]), moment: CaptureMoment(file: extraction.name, before: nil), known: [],
+      profile: profile, memory: try store.recordedMemory())
+    for (call, verification) in found.verifications { try store.append(verification, of: call) }
+    try noteVerified(found.verifications.count, "the tables in \(extraction.name)", index)
+  }
+
+  private mutating func noteVerified(_ count: Int, _ against: String, _ index: Int) throws(InvestigationError) {
+    guard count > 0 else { return }
+    let told = "\(count) call\(count == 1 ? "" : "s") against \(against)"
+    let before = try store.facts()[Fact.laterVerification]
+    try keep(Fact.laterVerification, [before, told].compactMap { $0 }.joined(separator: "; "))
+    texts[index].remarks.append("Verified with it: \(told).")
   }
 
   // MARK: Captured tables
@@ -232,12 +344,7 @@ struct ImportRun {
     let found = tables.verify(history, at: moment, known: known, profile: profile)
     for (call, verification) in found.verifications { try store.append(verification, of: call) }
     let isKnown = moment.before.map { ", as they were before call \($0)" } ?? ""
-    if !found.verifications.isEmpty {
-      let count = found.verifications.count
-      let told = "\(count) call\(count == 1 ? "" : "s") against \(tables.file)\(isKnown)"
-      try keep(Fact.laterVerification, [facts[Fact.laterVerification], told].compactMap { $0 }.joined(separator: "; "))
-      texts[index].remarks.append("Verified with it: \(told).")
-    }
+    try noteVerified(found.verifications.count, "\(tables.file)\(isKnown)", index)
     if found.untold > 0 {
       texts[index].remarks.append(
         "It says nothing about \(found.untold) call\(found.untold == 1 ? "" : "s") before it: their ranges were used again, "
@@ -252,6 +359,15 @@ extension Extraction {
     findings.compactMap { finding in
       if case .call(let call, _) = finding.evidence { (call, finding.number, finding.lines.lowerBound) } else { nil }
     }
+  }
+}
+
+extension DriverCall {
+  /// The call as a text tells it that names neither domain nor protection.
+  fileprivate var outline: DriverCall {
+    DriverCall(
+      function: function, operation: target.map { .map(target: $0, protection: nil, allocation: nil) } ?? .unmap,
+      domain: KVA(0), iova: iova, length: length, pages: pages)
   }
 }
 

@@ -18,7 +18,9 @@ struct TableReader: LineReader {
     var runs = TranslationRuns()
     var runLines = start..<start
     var findings: [Finding] = []
+    var foreign: String?
     if header.contains("iova"), header.contains("function") || header.contains("op") {
+      foreign = self.foreign(header)
       kind = { row, index in call(row, at: index, of: text) }
     } else if header.contains("start_addr"), header.contains("calls"), header.contains("stride") {
       kind = { row, index in Self.run(row, at: index, of: text) }
@@ -42,7 +44,8 @@ struct TableReader: LineReader {
       } else if let finding = kind(row, end) {
         if case .translations([]) = finding.evidence {} else { findings.append(finding) }
       } else {
-        Self.refuse(end, "The row has no values of a call or translation that is known here.", text, &refusals)
+        Self.refuse(
+          end, foreign ?? "The row has no values of a call or translation that is known here.", text, &refusals)
       }
       end += 1
     }
@@ -108,6 +111,19 @@ struct TableReader: LineReader {
   }
 
   // MARK: Calls
+
+  /// Why a table with these columns can hold no call of a driver that is known here; nil when it can.
+  private func foreign(_ columns: [String]) -> String? {
+    let functions = profiles.flatMap(\.functions)
+    let isKnown = functions.contains { function in
+      function.parameters.allSatisfy { parameter in
+        function.optional.contains(parameter) || columns.contains { $0 == parameter || parameter.hasSuffix("_\($0)") }
+      }
+    }
+    if isKnown { return nil }
+    let names = Set(functions.map(\.symbol)).sorted()
+    return "The table is of a driver that is not known here: it has no columns for \(list(names))."
+  }
 
   private func call(_ row: Row, at index: Int, of text: TextLines) -> Finding? {
     let kind = row["op"].flatMap { CallKind(rawValue: $0.text) }

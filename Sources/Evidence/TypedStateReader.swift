@@ -5,25 +5,31 @@ import PageTables
 /// Reads a device's state that somebody typed out: `root[3] = 0x…` lines of a root table whose address a line before them
 /// tells, and `IOMMUCAUSE = 0x…` lines with the registers' names.
 struct TypedStateReader: LineReader {
-  /// The text's name.
-  let name: String
   /// The devices that are known.
   let devices: [any DeviceModel]
 
   /// Lines before a block in which the root table's address is looked for.
   private static let reach = 256
+  private static let noRoot = "These are entries of a table, but not of which."
 
   func read(at start: Int, of text: TextLines) -> Reading? {
-    guard Self.entry(text[start]) != nil || register(text[start]) != nil else { return nil }
-    var entries: [(index: UInt64, value: UInt64)] = []
+    guard TypedLine(text[start]) != nil || register(text[start]) != nil else { return nil }
+    let root = Self.root(before: start, of: text)
+    var builder = TypedTableBuilder(root: nil, address: root)
     var values = RegisterValues()
     var device: String?
-    var isNested = false
+    var refusals: [Refusal] = []
     var end = start
     while end < text.count {
-      if let entry = Self.entry(text[end]) {
-        if entry.isNested { isNested = true }
-        entries.append((entry.index, entry.value))
+      if let line = TypedLine(text[end]) {
+        do throws(TypedTableBuilder.Problem) { try builder.add(line, line: text.number(end)) } catch {
+          if let last = refusals.last, last.reason == Self.noRoot, root == nil {
+            refusals[refusals.count - 1] = Refusal(lines: last.lines.lowerBound...text.number(end), reason: Self.noRoot)
+          } else {
+            refusals.append(
+              Refusal(lines: text.numbers(end..<end + 1), reason: root == nil ? Self.noRoot : error.reason))
+          }
+        }
       } else if let (offset, value, owner) = register(text[end]) {
         if values[offset] != nil { break }
         values.byOffset[offset] = value
@@ -34,48 +40,13 @@ struct TypedStateReader: LineReader {
       end += 1
     }
     let lines = text.numbers(start..<end)
-    if isNested {
-      return Reading(
-        refusing: start..<end,
-        "These are entries of tables, typed out in part: tables are taken as whole pages, because what a list leaves out "
-          + "may be anything.", in: text)
-    }
-    var findings: [Finding] = []
-    if let root = Self.root(before: start, of: text) {
-      for (index, value) in entries where index < 512 {
-        findings.append(
-          Finding(
-            lines: lines,
-            evidence: .fact(name: Fact.entry(root + index &* 8), value: "\(hex(value)), root[\(index)]")))
-      }
-    } else if !entries.isEmpty {
-      return Reading(refusing: start..<end, "These are entries of a table, but not of which.", in: text)
+    var findings = builder.entries.map {
+      Finding(lines: lines, evidence: .fact(name: $0.factName, value: $0.factValue))
     }
     if !values.byOffset.isEmpty {
       findings.append(Finding(lines: lines, evidence: .registers(values), device: device))
     }
-    return Reading(end: end, findings)
-  }
-
-  /// `root[3] = 0x…`, or an entry below it.
-  private static func entry(_ line: ArraySlice<UInt8>) -> (index: UInt64, value: UInt64, isNested: Bool)? {
-    var scanner = Scanner(line.prefix(256))
-    scanner.skipSpaces()
-    guard let name = scanner.identifier(), name == "root" || name.hasPrefix("level"), scanner.take("[") else {
-      return nil
-    }
-    guard let index = scanner.number(), scanner.take("]") else { return nil }
-    var isNested = name != "root"
-    while scanner.take(".") {
-      isNested = true
-      guard scanner.identifier() != nil, scanner.take("["), scanner.number() != nil, scanner.take("]") else {
-        return nil
-      }
-    }
-    guard scanner.take(" = "), let value = scanner.number() else { return nil }
-    // Words behind the value make it a summary of a table rather than its entry.
-    scanner.skipSpaces()
-    return (index, value, isNested || !scanner.isAtEnd)
+    return Reading(end: end, findings, refusals: refusals)
   }
 
   /// `IOMMUCAUSE = 0x…`.
@@ -93,7 +64,7 @@ struct TypedStateReader: LineReader {
   }
 
   /// `root table at 0x80b82000` in a line before.
-  private static func root(before start: Int, of text: TextLines) -> GPA? {
+  static func root(before start: Int, of text: TextLines) -> GPA? {
     for index in stride(from: start - 1, through: max(0, start - reach), by: -1) {
       var scanner = Scanner(text[index].prefix(512))
       if scanner.skip(past: "root table at "), let address = scanner.number(), address & 0xfff == 0 {

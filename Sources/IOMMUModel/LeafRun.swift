@@ -16,16 +16,25 @@ public struct LeafRun: Hashable, Sendable {
   public let step: UInt64
   /// The bytes that one leaf covers of the IOVA range.
   public let span: UInt64
+  /// Whether the call was seen with its protection; else nothing is expected of the leaves' flags but V.
+  public let permissionsAreKnown: Bool
 
   /// `count` leaves from `iova` on.
-  public init(iova: IOVA, level: Int, count: UInt64, first: PageTableEntry, step: UInt64, span: UInt64) {
+  public init(
+    iova: IOVA, level: Int, count: UInt64, first: PageTableEntry, step: UInt64, span: UInt64,
+    permissionsAreKnown: Bool = true
+  ) {
     self.iova = iova
     self.level = level
     self.count = count
     self.first = first
     self.step = step
     self.span = span
+    self.permissionsAreKnown = permissionsAreKnown
   }
+
+  /// The flags of every leaf; nil when they are not known.
+  public var flags: PageTableEntry.Flags? { permissionsAreKnown ? first.flags : nil }
 
   /// The IOVA of leaf `position`.
   public func iova(_ position: UInt64) -> IOVA { iova + position &* span }

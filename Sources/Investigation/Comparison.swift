@@ -5,6 +5,8 @@ import PageTables
 struct Comparison {
   /// The lines so far, in the order of the comparison.
   private var lines: [CrossCheck.Line] = []
+  /// Pages of mapped and of unmapped ranges whose entries nobody recorded.
+  private(set) var unrecorded: (mapped: UInt64, unmapped: UInt64) = (0, 0)
 
   private let calls: [RecordedCall]
   private let replay: Replay
@@ -43,13 +45,18 @@ struct Comparison {
   mutating func compare(mapped key: Replay.Key, _ pages: UInt64, _ page: Replay.Page) {
     let recorded = calls[page.call]
     guard let root = recorded.root, let run = leaves.run(of: page) else { return }
-    let flags = run.first.flags
+    let flags = run.flags
     var done: UInt64 = 0
     while done < pages {
       let iova = key.iova + done << 12
       let (expected, contiguous) = run.target(ofPage: page.position + done)
       let walk = walk(iova, root: root, limit: min(pages - done, contiguous))
       var count = walk.pages
+      if walk.outcome.isUnrecorded {
+        unrecorded.mapped &+= count
+        done += count
+        continue
+      }
       var tables = Verifier.verdict(expected: expected, flags: flags, walk.outcome, rootLevel: root.mode.levels - 1)
       if case .wrongAddress(let found) = tables {
         let taker = taker(of: found, root: key.root, from: page.call, limit: count)
@@ -80,6 +87,8 @@ struct Comparison {
           CrossCheck.Line(
             call: recorded, iova: walk.iova, length: walk.pages << 12, expected: nil, tables: .staleAfterUnmap(found),
             device: .agrees, cause: nil))
+      } else if walk.outcome.isUnrecorded {
+        unrecorded.unmapped &+= walk.pages
       }
       done += walk.pages
     }
@@ -141,7 +150,7 @@ struct Comparison {
     case .translated(let found) where found == expected: return (.agrees, nil)
     case .translated(let found): return (.wrongAddress(found), nil)
     case .bypassed(let why): return (.bypassed(why), nil)
-    case .unreadable(let failure): return (.unreadable(failure.address), nil)
+    case .unreadable(let failure): return (failure.isUnrecorded ? .agrees : .unreadable(failure.address), nil)
     case .refused(let cause):
       if tables == .agrees, let cause {
         let stopped = run.last.map { $0.entry.isPointer } ?? true

@@ -29,6 +29,9 @@ public struct CrossCheck: Sendable {
   /// 4 KiB pages compared: those that should be mapped, and those that should no longer be.
   public let mappedPages: Int, unmappedPages: Int
 
+  /// Pages that could not be compared, because of the tables' entries for them nothing was written down.
+  public let unrecordedPages: Int
+
   /// Map calls for more than their table can translate, which were not compared.
   public let leftOut: Int
 
@@ -74,8 +77,10 @@ public struct CrossCheck: Sendable {
       comparison.compare(unmapped: key, pages, by: state.call)
     }
     leftOut = replay.leftOut.count
-    self.mappedPages = Int(truncatingIfNeeded: mappedPages)
-    self.unmappedPages = Int(truncatingIfNeeded: unmappedPages)
+    let unrecorded = comparison.unrecorded
+    self.mappedPages = Int(truncatingIfNeeded: mappedPages - min(unrecorded.mapped, mappedPages))
+    self.unmappedPages = Int(truncatingIfNeeded: unmappedPages - min(unrecorded.unmapped, unmappedPages))
+    unrecordedPages = Int(truncatingIfNeeded: unrecorded.mapped &+ unrecorded.unmapped)
     lines = comparison.sorted()
   }
 }

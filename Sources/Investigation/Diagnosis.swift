@@ -146,6 +146,8 @@ public struct Diagnosis: Sendable {
     var present = 0.0
     /// What of the calls that went wrong it explains.
     var accounts: Set<Account> = []
+    /// The calls whose entries it let later calls take.
+    var ousted: Set<EventID> = []
     /// Whether another cause brought it about.
     var isConsequence = false
     /// Calls that it would have spoilt as well and that were right.

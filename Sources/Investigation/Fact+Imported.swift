@@ -1,5 +1,3 @@
-public import PageTables
-
 // Names of facts that come from texts.
 
 extension Fact {
@@ -15,9 +13,6 @@ extension Fact {
 
   /// What the name of a fact about one entry of a table starts with.
   static let entries = "entry "
-
-  /// The value of a table's entry as somebody typed it, and the entry's name there: `0x202f4801, root[3]`.
-  public static func entry(_ address: GPA) -> String { "\(entries)\(address)" }
 
   /// The content of an imported file, so that it is not taken in twice.
   public static func importedFile(_ name: String) -> String { "imported \(name)" }

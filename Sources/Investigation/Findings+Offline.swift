@@ -1,13 +1,14 @@
-import GuestMemory
 public import IOMMUModel
 import PageTables
 
 extension Findings {
-  /// What follows from an investigation file alone: the tables are those of its last snapshot.
+  /// What follows from an investigation file alone: the tables are those of its last snapshot and, for what is
+  /// not in it, the entries that texts tell.
   public init(offline store: InvestigationStore, tenants: [any Tenant.Type]) throws {
     try self.init(
       store: store, profile: try Self.profile(of: store, tenants: tenants),
-      memory: try SnapshotMemory(pages: try store.snapshot()), registers: try store.registers())
+      memory: try store.recordedMemory(),
+      registers: try store.registers())
   }
 
   /// The driver that the file names; where it names none, what it holds may still be logs, or a device's side.

@@ -74,7 +74,7 @@ public struct Findings {
       device: profile.device)
     context.laterVerification = facts[Fact.laterVerification]
     context.sourceIndices = SourceIndices(facts, profile: profile)
-    remarks = Self.remarks(history, moment: moment, compared: finished)
+    remarks = Self.remarks(history, moment: moment, compared: finished, unrecorded: check.unrecordedPages)
     context.interruptIsUnheard = facts[Fact.faultInterrupt].map { $0 != "handled" }
     diagnosis = Diagnosis(verified, history: finished, profile: profile, check: check, context: context)
   }
@@ -88,9 +88,14 @@ public struct Findings {
 
   /// What must be said about which calls the comparison takes in.
   private static func remarks(
-    _ history: CallHistory, moment: CaptureMoment?, compared: [RecordedCall]
+    _ history: CallHistory, moment: CaptureMoment?, compared: [RecordedCall], unrecorded: Int
   ) -> [String] {
     var remarks: [String] = []
+    if unrecorded > 0 {
+      remarks.append(
+        "\(counted(unrecorded, "page")) \(unrecorded == 1 ? "is" : "are") not compared: their entries are not in the text "
+          + "that the tables are known from.")
+    }
     let rootless = history.calls.count { $0.root == nil }
     if rootless > 0 {
       remarks.append("The table of \(counted(rootless, "call")) is not known, so that they are not compared.")

@@ -18,16 +18,14 @@ public struct OutlivedRepair: Hashable, Sendable {
     readings: [(id: EventID, values: RegisterValues)], entries: [(id: EventID, name: String, value: String)],
     device: any DeviceModel
   ) {
-    var before: [String: UInt64] = [:]
+    var before: [GPA: UInt64] = [:]
     for (id, name, value) in entries {
-      let parts = value.split(separator: ",", maxSplits: 1).map { $0.drop { $0 == " " } }
-      guard parts.count == 2, parts[0].hasPrefix("0x"), let bits = UInt64(parts[0].dropFirst(2), radix: 16),
-        name.hasPrefix(Fact.entries + "0x"),
-        let address = UInt64(name.dropFirst(Fact.entries.count + 2), radix: 16)
-      else { continue }
-      defer { before[name] = bits }
+      guard let typed = TypedEntry(factName: name, value: value), case .value(let bits) = typed.content else {
+        continue
+      }
+      defer { before[typed.address] = bits }
       // Repaired is an entry that was seen invalid and then valid.
-      guard let old = before[name], old & 1 == 0, bits & 1 == 1 else { continue }
+      guard let old = before[typed.address], old & 1 == 0, bits & 1 == 1 else { continue }
       guard let latched = readings.last(where: { $0.id < id }).flatMap({ device.latchedFault($0.values) }) else {
         continue
       }
@@ -35,7 +33,7 @@ public struct OutlivedRepair: Hashable, Sendable {
       let still = later.prefix { device.latchedFault($0.values) == latched }
       guard !still.isEmpty else { continue }
       fault = latched
-      (entry, self.name, self.value) = (GPA(address), String(parts[1]), bits)
+      (entry, self.name, self.value) = (typed.address, typed.name, bits)
       self.readings = still.count
       isClearedLater = later.dropFirst(still.count).first.map { device.latchedFault($0.values) == nil } ?? false
       return

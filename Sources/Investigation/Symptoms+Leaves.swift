@@ -9,8 +9,10 @@ extension Symptoms {
     let expected: PageTableEntry
     let found: PageTableEntry
     var samePage: Bool { expected.ppn == found.ppn }
-    /// Hardware may set A and D.
-    var sameFlags: Bool { Symptoms.known(expected.flags) == Symptoms.known(found.flags) }
+    /// Hardware may set A and D. Where the protection is not known, nothing is expected.
+    var sameFlags: Bool {
+      call.call.protection == nil || Symptoms.known(expected.flags) == Symptoms.known(found.flags)
+    }
   }
 
   private static func known(_ flags: PageTableEntry.Flags) -> PageTableEntry.Flags {
@@ -35,7 +37,9 @@ extension Symptoms {
     let shifts = others.filter { other in
       wrongMaps.count { isShifted($0.verification, by: [other]) } > wrongMaps.count / 2
     }
-    for (call, verification) in wrongMaps where !isShifted(verification, by: shifts) {
+    let ousted = others.reduce(into: Set()) { $0.formUnion($1.ousted) }
+    for (call, verification) in wrongMaps
+    where !isShifted(verification, by: shifts) && call.id.map(ousted.contains) != true {
       for sample in verification.samples {
         guard let leaf = Self.leaf(sample, in: call) else { continue }
         leaves.append(WrongLeaf(call: call, expected: leaf.expected, found: leaf.found))

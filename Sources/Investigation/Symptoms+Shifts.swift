@@ -36,15 +36,48 @@ extension Symptoms {
       if wrong[$1] == most && all[$1] == best { $0.insert(ShiftSet($1)) }
     }
     let fitting = calls.filter { Self.fits($0.verification, level, shifts) }
-    var hypothesis = describe(level, mode: mode, shifts: shifts, explained: best, calls: calls)
-    credit(&hypothesis, calls: fitting)
+    let ousted = ousted(level, mode: mode, shifts: shifts, calls: calls)
+    var hypothesis = describe(level, mode: mode, shifts: shifts, explained: best, ousted: ousted, calls: calls)
+    credit(&hypothesis, calls: fitting + ousted.map(\.call))
+    hypothesis.ousted = Set(ousted.compactMap(\.call.call.id))
     // An entry of 64 bits at the place where a shift puts it is no accident; a pattern in what entries hold is weaker.
     hypothesis.precedence = 10 + level
     return hypothesis
   }
 
+  /// A call whose entries a later one took.
+  private typealias Ousted = (call: Verified, found: GPA, taker: RecordedCall)
+
+  /// The calls that were looked at later and whose entries lead where another call maps that, with these shifts, has the
+  /// same entries.
+  private func ousted(_ level: Int, mode: PagingMode, shifts: ShiftSet, calls: [Verified]) -> [Ousted] {
+    let suspects = calls.filter { verified in
+      if case .wrongAddress = verified.verification.verdict {
+        !Self.fits(verified.verification, level, shifts)
+      } else {
+        false
+      }
+    }
+    guard !suspects.isEmpty, let shift = shifts.shifts.first else { return [] }
+    let replay = Replay(history, profile: profile) { root in
+      root.mode == mode ? root.mode.geometry.replacing(shift: shift, atLevel: level) : root.mode.geometry
+    }
+    var takers: [EventID: Set<Int>] = [:]
+    for range in replay.overwritten {
+      guard history.indices.contains(range.page.call), let id = history[range.page.call].id else { continue }
+      if let taker = range.overwrittenBy, history.indices.contains(taker) { takers[id, default: []].insert(taker) }
+    }
+    return suspects.compactMap { suspect in
+      guard case .wrongAddress(let found) = suspect.verification.verdict, let id = suspect.call.id else { return nil }
+      let taker = takers[id]?.sorted().map { history[$0] }.first { taker in
+        taker.call.target.map { found >= $0 && found - $0 < taker.call.length } ?? false
+      }
+      return taker.map { (suspect, found, $0) }
+    }
+  }
+
   private func describe(
-    _ level: Int, mode: PagingMode, shifts: ShiftSet, explained: Int, calls: [Verified]
+    _ level: Int, mode: PagingMode, shifts: ShiftSet, explained: Int, ousted: [Ousted], calls: [Verified]
   ) -> Diagnosis.Hypothesis {
     let expected = mode.shift(atLevel: level)
     let constants = context.kernel?.constants.filter { shifts.contains(ShiftSet($0.shift)) } ?? []
@@ -57,6 +90,12 @@ extension Symptoms {
     var evidence = [
       "\(explained) of \(calls.count) recorded map calls have their entries exactly where this shift puts them."
     ]
+    if let (victim, found, taker) = ousted.first {
+      evidence.append(
+        "\(counted(ousted.count, "other call")) lost \(ousted.count == 1 ? "its" : "their") entries to a later one, which this "
+          + "shift puts into the same place: \(victim.verification.iova ?? victim.call.call.iova) of map "
+          + "#\(victim.call.number) leads to \(found), which map #\(taker.number) maps at \(taker.call.iova).")
+    }
     var against: [String] = []
     var question: String?
     let title: String
@@ -92,11 +131,13 @@ extension Symptoms {
         question = "More calls with higher IOVA bits set would narrow it down: `iommu record map`."
       }
     }
-    against += unexplained(calls, level, shifts)
+    against += unexplained(
+      calls.filter { call in !ousted.contains { $0.call.call == call.call } }, of: calls.count, level, shifts)
     let cause = Diagnosis.WrongShift(level: level, shifts: shifts, shift: shift, expected: expected)
     return Diagnosis.Hypothesis(
       cause: .wrongShift(cause), title: title,
-      support: Diagnosis.Support(explained: explained, total: calls.count, unit: "call"), evidence: evidence,
+      support: Diagnosis.Support(explained: explained + ousted.count, total: calls.count, unit: "call"),
+      evidence: evidence,
       counterEvidence: against, effects: effects(cause, mode: mode),
       remedy: place
         + "compute \(profile.indexName(atLevel: level)) with shift \(expected) (\(mode.name), level \(level)), "
@@ -105,7 +146,7 @@ extension Symptoms {
   }
 
   /// The calls that the shifts do not explain. Where all of them came after all that they do, the driver was changed.
-  private func unexplained(_ calls: [Verified], _ level: Int, _ shifts: ShiftSet) -> [String] {
+  private func unexplained(_ calls: [Verified], of total: Int, _ level: Int, _ shifts: ShiftSet) -> [String] {
     let others = calls.filter { !Self.fits($0.verification, level, shifts) }
     guard let first = others.first else { return [] }
     let lastWrong = wrongMaps.last { Self.fits($0.verification, level, shifts) }?.call.number ?? 0
@@ -114,7 +155,7 @@ extension Symptoms {
     }
     let are = others.count == 1 ? "is" : "are"
     return [
-      "\(others.count) of \(calls.count) calls \(are) not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova)."
+      "\(others.count) of \(total) calls \(are) not explained by it, the first is map #\(first.call.number) at \(first.call.call.iova)."
     ]
   }
 

@@ -31,8 +31,9 @@ public struct Verifier {
     var samples: [Verification.Sample] = []
     for run in runs {
       for position in Self.sample(run.count, limit: Self.leafLimit) {
-        leaves += 1
         let walk = geometry.walk(run.iova(position), root: root.address, in: memory)
+        if walk.outcome.isUnrecorded { continue }
+        leaves += 1
         let verdict = Self.verdict(for: run, position, walk)
         if verdict == .agrees {
           agreeing += 1
@@ -65,9 +66,10 @@ public struct Verifier {
     var first: (IOVA, Verdict)?
     var samples: [Verification.Sample] = []
     for position in Self.sample(call.length / 4096, limit: Self.leafLimit) {
-      leaves += 1
       let iova = call.iova + position &* 4096
       let walk = geometry.walk(iova, root: root.address, in: memory)
+      if walk.outcome.isUnrecorded { continue }
+      leaves += 1
       switch walk.outcome {
       case .mapped(let found, _, _):
         if first == nil { first = (iova, .staleAfterUnmap(found)) }
@@ -87,13 +89,13 @@ public struct Verifier {
   static func verdict(for run: LeafRun, _ position: UInt64, _ walk: Walk) -> Verdict {
     let target = run.target(ofPage: position &* run.pagesPerLeaf).address
     return verdict(
-      expected: target + run.iova(position).rawValue % 4096, flags: run.first.flags, walk.outcome,
+      expected: target + run.iova(position).rawValue % 4096, flags: run.flags, walk.outcome,
       rootLevel: walk.geometry.rootLevel)
   }
 
-  /// What the end of a walk says of an address that should lead to `target` with `flags`.
+  /// What the end of a walk says of an address that should lead to `target` with `flags`, or with any when they are nil.
   static func verdict(
-    expected target: GPA, flags expected: PageTableEntry.Flags, _ outcome: Walk.Outcome, rootLevel: Int
+    expected target: GPA, flags expected: PageTableEntry.Flags?, _ outcome: Walk.Outcome, rootLevel: Int
   ) -> Verdict {
     switch outcome {
     case .notMapped(let level): return .missing(level: level)
@@ -104,35 +106,44 @@ public struct Verifier {
       // Hardware may set A and D behind the driver's back.
       let ignored: PageTableEntry.Flags = [.accessed, .dirty]
       if found != target { return .wrongAddress(found) }
+      guard let expected else { return .agrees }
       return flags.subtracting(ignored) == expected.subtracting(ignored) ? .agrees : .wrongPermission(flags)
     }
   }
 
-  /// The shifts at `level` under which every sampled leaf lies where it should.
+  /// The shifts at `level` under which every sampled leaf lies where it should, of those whose entries were recorded.
   private func explainingShifts(atLevel level: Int, runs: [LeafRun], geometry: TableGeometry, root: TableRoot)
     -> ShiftSet
   {
     var found: ShiftSet = []
     for shift in 12..<64 {
       let candidate = geometry.replacing(shift: shift, atLevel: level)
+      var isSeen = false
       let fits = runs.allSatisfy { run in
-        Self.sample(run.count, limit: Self.shiftSample).allSatisfy {
-          holds(run, $0, geometry: candidate, root: root.address)
+        Self.sample(run.count, limit: Self.shiftSample).allSatisfy { position in
+          guard let holds = holds(run, position, geometry: candidate, root: root.address) else { return true }
+          isSeen = true
+          return holds
         }
       }
-      if fits && !runs.isEmpty { found.insert(ShiftSet(shift)) }
+      if fits && isSeen { found.insert(ShiftSet(shift)) }
     }
     return found
   }
 
-  /// Whether leaf `position` lies where `geometry` puts it.
-  private func holds(_ run: LeafRun, _ position: UInt64, geometry: TableGeometry, root: GPA) -> Bool {
+  /// Whether leaf `position` lies where `geometry` puts it; nil when the entry there was not recorded. Its table must have
+  /// been: an index that leads where nobody has seen anything explains nothing.
+  private func holds(_ run: LeafRun, _ position: UInt64, geometry: TableGeometry, root: GPA) -> Bool? {
     var table = root
     let iova = run.iova(position)
     for level in stride(from: geometry.rootLevel, through: run.level, by: -1) {
       let address = geometry.entryAddress(table: table, index: geometry.index(of: iova, atLevel: level))
-      guard let entry = try? memory.entry(at: address, format: geometry.mode.entryFormat) else { return false }
-      let noise: UInt64 = 0xc0  // A and D, which hardware may set
+      let entry: PageTableEntry
+      do throws(UnreadableMemory) {
+        entry = try memory.entry(at: address, format: geometry.mode.entryFormat)
+      } catch { return error.isUnrecorded && level == run.level ? nil : false }
+      // A and D, which hardware may set; all flags but V when they are not known.
+      let noise: UInt64 = run.permissionsAreKnown ? 0xc0 : 0xfe
       if level == run.level {
         let found = entry.rawValue & ~noise
         return found == run.leaf(position).rawValue & ~noise

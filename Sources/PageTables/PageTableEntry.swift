@@ -153,7 +153,7 @@ public struct PageTableEntry: Hashable, Sendable, BitwiseCopyable {
   }
 
   /// Where a good leaf at `level` sends `iova`.
-  func target(of iova: IOVA, atLevel level: Int) -> GPA {
+  public func target(of iova: IOVA, atLevel level: Int) -> GPA {
     let size = leafSize(atLevel: level)
     return GPA((address.rawValue & ~(size &- 1)) | (iova.rawValue & (size &- 1)))
   }

@@ -22,11 +22,14 @@ public struct UnreadableMemory: Error, Hashable, Sendable, CustomStringConvertib
   public let address: GPA
   /// Why, as a phrase: `outside guest RAM`.
   public let reason: String
+  /// Whether the word exists and only nobody wrote it down: then it speaks neither for a table nor against it.
+  public let isUnrecorded: Bool
 
   /// The failure of a read at `address`.
-  public init(address: GPA, reason: String) {
+  public init(address: GPA, reason: String, isUnrecorded: Bool = false) {
     self.address = address
     self.reason = reason
+    self.isUnrecorded = isUnrecorded
   }
 
   /// A whole sentence.

@@ -59,6 +59,12 @@ public struct Walk: Hashable, Sendable {
 }
 
 extension Walk.Outcome {
+  /// Whether it ended at an entry that exists and was not written down.
+  public var isUnrecorded: Bool {
+    if case .unreadable(let failure) = self { return failure.isUnrecorded }
+    return false
+  }
+
   /// How a walk for `iova` ends that has come to `entry` at `level`; nil when it goes on in the table that the entry names.
   init?(_ entry: PageTableEntry, of iova: IOVA, atLevel level: Int) {
     if !entry.isValid {

@@ -96,6 +96,7 @@ extension Evidence {
     case .otherBacktrace: "other backtrace"
     case .pages: "pages of tables"
     case .capture: "notes of tables"
+    case .table: "written-out tables"
     case .state: "kernel state"
     }
   }
@@ -127,9 +128,20 @@ extension Evidence {
       let addresses = pages.keys.sorted()
       return "\(counted(pages.count, "page"))" + (addresses.first.map { ", the first at \($0)" } ?? "")
     case .capture(let capture): return Self.capture(capture)
+    case .table(let table): return Self.table(table)
     case .state(let state): return Self.state(state)
     case .otherBacktrace(let functions): return shortened(functions.prefix(4).joined(separator: " <- "))
     }
+  }
+
+  /// `the Sv39 table at 0x…, 0000:00:01.0: 8 entries, and 6 more where walks end`.
+  private static func table(_ table: TypedTable) -> String {
+    let owner = [table.root.map { "the \($0.mode.name) table at \($0.address)" }, table.requester?.description]
+      .compactMap { $0 }.joined(separator: ", ")
+    let values = table.entries.count { if case .value = $0.content { true } else { false } }
+    let ends = table.entries.count - values
+    return (owner.isEmpty ? "" : owner + ": ") + (values == 1 ? "1 entry" : "\(values) entries")
+      + (ends == 0 ? "" : ", and \(ends) more where walks end")
   }
 
   /// `domain 0x… has the Sv39 table at 0x…; 318 calls seen`.

@@ -330,17 +330,23 @@ public enum Terminal {
   public static func check(of findings: Findings, in iovas: ClosedRange<IOVA>? = nil, limit: Int?) -> String {
     let check = iovas.map(findings.check(in:)) ?? findings.check
     let seen = iovas.map(findings.translations.restricted(to:)) ?? findings.translations
+    // What the remarks then say of the calls is the reason.
+    let isUntold =
+      iovas == nil && check.pages == 0 && check.leftOut == 0 && !findings.calls.isEmpty && !findings.remarks.isEmpty
     let parts = [
-      self.check(check, limit: limit), translations(seen, limit: limit ?? .max), running(findings),
+      isUntold ? "Nothing to compare with the tables." : self.check(check, limit: limit),
+      translations(seen, limit: limit ?? .max), running(findings),
       remarks(findings),
     ]
     return parts.compactMap { $0 }.joined(separator: "\n")
   }
 
-  /// The hypotheses; where no call could be verified, what must be said about the record as well.
+  /// The hypotheses; where no call could be verified, or not all of each, what must be said about the record as well.
   public static func diagnosis(of findings: Findings) -> String {
     let text = diagnosis(findings.diagnosis)
-    guard findings.diagnosis.calls == 0, let remarks = remarks(findings) else { return text }
+    guard findings.diagnosis.calls == 0 || findings.check.unrecordedPages > 0, let remarks = remarks(findings) else {
+      return text
+    }
     return "\(text)\n\(remarks)"
   }
 

@@ -91,20 +91,23 @@ public struct XuanTieDriver: DriverProfile {
       pages: pages)
   }
 
-  /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses, and none
-  /// when the protection is not known.
+  /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses.
   ///
   /// `xt_iommu_map` sets V, R for READ, R and W for WRITE, and no other bit. Without READ and WRITE a bare V is left, which
   /// a walker takes for a pointer.
   public func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun] {
-    guard case .map(let target, let protection?, _) = call.operation, call.length % 4096 == 0, call.length > 0 else {
+    guard case .map(let target, let protection, _) = call.operation, call.length % 4096 == 0, call.length > 0 else {
       return []
     }
     var flags: PageTableEntry.Flags = .valid
-    if protection.contains(.read) { flags.insert(.read) }
-    if protection.contains(.write) { flags.formUnion([.read, .write]) }
+    if protection?.contains(.read) == true { flags.insert(.read) }
+    if protection?.contains(.write) == true { flags.formUnion([.read, .write]) }
     let first = PageTableEntry(rawValue: (target.rawValue >> 12 & 0xfff_ffff_ffff) << 10 | UInt64(flags.rawValue))
-    return [LeafRun(iova: call.iova, level: 0, count: call.length / 4096, first: first, step: 1 << 10, span: 4096)]
+    return [
+      LeafRun(
+        iova: call.iova, level: 0, count: call.length / 4096, first: first, step: 1 << 10, span: 4096,
+        permissionsAreKnown: protection != nil)
+    ]
   }
 
   /// QEMU's `xmmuv1`.

@@ -19,6 +19,16 @@ import XuanTie
     ("pgdir-shift", folder("pgdir-shift")), ("fixed", folder("fixed")), ("cookie", folder("cookie")),
     ("vfio", folder("vfio")), ("vfio-huge-pages", folder("vfio") { $0.contains("huge-pages") && !$0.contains("bug") }),
     ("vfio-alias", folder("vfio") { $0.hasPrefix("d-") }),
+    ("vfio-alias-tables", ["vfio/d-alias-tables-with-pgdir-bug.txt", "evidence/satp.txt"]),
+    ("vfio-huge-pages-tables", ["vfio/b-huge-pages-tables.txt"]),
+    ("vfio-huge-pages-tables-with-pgdir-bug", ["vfio/b-huge-pages-tables-with-pgdir-bug.txt"]),
+    ("vfio-two-runs", ["vfio/b-huge-pages-tables.txt", "vfio/b-huge-pages-tables-with-pgdir-bug.txt"]),
+    ("walk-summary", ["fixed/tables-walk-summary.txt"]),
+    ("field-notes-and-transcript", ["field-notes.txt", "pgdir-shift/xt_iommu_map-first-3-stops.txt"]),
+    (
+      "riscv-iommu",
+      ["riscv-iommu/main-map-unmap.csv", "riscv-iommu/main-monitor.txt", "riscv-iommu/pci-iommu-dc.json"]
+    ),
     ("live-repair", folder("pgdir-shift") { $0.hasPrefix("live-repair") }),
     ("domain-alloc", ["cookie/xt_iommu_domain_alloc-first-2-stops.txt"]),
     ("cookie-translations", ["cookie/qemu-translate-results.csv"]), ("console", ["pgdir-shift/console.log"]),
@@ -99,6 +109,24 @@ import XuanTie
     #expect(findings.check.mappedPages == 141 && findings.calls.count >= 240)
   }
 
+  /// Two texts that cannot be of one run are told; a page that was unmapped before it is mapped anew is no sign of that.
+  @Test(arguments: [false, true]) func textsOfTwoRunsAreTold(isUnmapped: Bool) throws {
+    let columns = "function,iova,paddr,pgsize,pgcount,iommu_prot,gfp,domain\n"
+    let unmap = isUnmapped ? "xt_iommu_unmap,0x1000,,4096,1,,,0x10\n" : ""
+    func read(_ rows: String, _ name: String) -> Extraction {
+      Texts.reader.read(Array((columns + rows).utf8), name: name)
+    }
+    let imported = try EvidenceImport(
+      [
+        read("xt_iommu_map,0x1000,0x9000,4096,1,7,0xa20,0x10\n" + unmap, "first.csv"),
+        read("xt_iommu_map,0x1000,0xa000,4096,1,7,0xa20,0x10\n", "second.csv"),
+      ], into: try store(), profiles: Texts.profiles)
+    let told =
+      "0x1000 is mapped to 0xa000 here and to 0x9000 in first.csv:2, with no unmap between: they may be of two runs. "
+      + "Give each run an investigation of its own."
+    #expect(imported.texts.map(\.remarks) == [[], isUnmapped ? [] : [told]])
+  }
+
   @Test func theRootIsNeverGuessed() throws {
     // Pages and registers without a word of the domain: the calls keep no root, although only one table is there.
     let notes = #"{"dtbase": "0x80b76000", "rsiddiv": 8, "rsid": "0x8", "root": "0x80b82000", "s1mode": 8}"#
@@ -128,7 +156,9 @@ import XuanTie
     let digit = "{\"0x1000\": \"\(String(repeating: "0", count: 8191))g\"}"
     #expect(reason(digit) == "The page at 0x1000 is not 4096 bytes as 8192 hexadecimal digits.")
     #expect(
-      reason("{\"a\": 1}") == "It is JSON, but neither the pages of tables nor what is noted beside them.")
+      reason("{\"a\": 1}")
+        == "It is JSON, but neither the pages of tables nor what is noted beside those of a device known here (QEMU xmmuv1)."
+    )
     #expect(reason(String(repeating: "{\"root\":", count: 100_000)) != nil)
     // Values of any kind where numbers are expected.
     let odd = #"{"root": -1, "s1mode": 300, "rsid": 1e300, "dtbase": true, "calls_seen": [1], "maps": [{"iova": {}}]}"#
