@@ -58,6 +58,8 @@ public struct Diagnosis: Sendable {
     case unsafeInterrupts
     /// The device was seen to translate to another address than the call that maps it.
     case translatedElsewhere
+    /// The device was seen to reach what an unmap call had taken back.
+    case reachedAfterUnmap
     /// The device was seen to pass addresses untranslated.
     case passesUntranslated
     /// The device was seen to refuse what calls map.

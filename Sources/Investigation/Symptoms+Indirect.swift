@@ -158,24 +158,40 @@ extension Symptoms {
 
   /// `found` with what was seen beside the tables and agrees with it.
   func corroborated(_ found: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
-    found.map { hypothesis in
-      guard let shift = hypothesis.wrongShift, !maps.isEmpty else { return hypothesis }
+    let misled = misledRuns
+    let reached = (context.translations?.lines ?? []).filter(\.isAfterUnmap)
+    return found.map { hypothesis in
       var hypothesis = hypothesis
-      if let told = context.laterVerification {
+      if let shift = hypothesis.wrongShift, !maps.isEmpty { hypothesis.evidence += besides(shift) }
+      let runs = misled.filter { hypothesis.ranges.contains($0.key) }.sorted { $0.key < $1.key }.flatMap(\.value)
+      if let first = runs.first {
         hypothesis.evidence.append(
-          "The entries were looked up in captures made later, not right after each call: \(told).")
+          "The device was seen to go there, in \(counted(runs.count, "run")) of translations: \(first.sentence)")
       }
-      if let index = context.sourceIndices.indices.first(where: { $0.level == shift.level }) {
-        hypothesis.evidence.append("\(index.source.origin): \(index.source.name) = \(index.source.expression).")
-      }
-      let refused = (context.translations?.lines ?? []).filter { $0.verdict == .refusedThoughMapped }
-      if let first = refused.first {
+      if case .unmapIncomplete = hypothesis.cause, let first = reached.first {
         hypothesis.evidence.append(
-          "The device was seen to refuse what is mapped, in \(counted(refused.count, "run")) of translations, first at "
-            + "\(first.translation.iova), which map #\(first.call?.number ?? 0) maps to \(first.expected ?? GPA(0)).")
+          "The device was seen to reach it, in \(counted(reached.count, "run")) of translations: \(first.sentence)")
       }
       return hypothesis
     }
+  }
+
+  /// What else speaks for a wrong shift.
+  private func besides(_ shift: Diagnosis.WrongShift) -> [String] {
+    var evidence: [String] = []
+    if let told = context.laterVerification {
+      evidence.append("The entries were looked up in captures made later, not right after each call: \(told).")
+    }
+    if let index = context.sourceIndices.indices.first(where: { $0.level == shift.level }) {
+      evidence.append("\(index.source.origin): \(index.source.name) = \(index.source.expression).")
+    }
+    let refused = (context.translations?.lines ?? []).filter { $0.verdict == .refusedThoughMapped }
+    if let first = refused.first {
+      evidence.append(
+        "The device was seen to refuse what is mapped, in \(counted(refused.count, "run")) of translations, first at "
+          + "\(first.translation.iova), which map #\(first.call?.number ?? 0) maps to \(first.expected ?? GPA(0)).")
+    }
+    return evidence
   }
 }
 

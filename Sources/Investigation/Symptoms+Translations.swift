@@ -7,8 +7,9 @@ extension Symptoms {
   func translationCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     let seen = context.translations?.disagreements ?? []
     let total = context.translations?.lines.count ?? 0
+    let explained = misledRuns.values.reduce(into: Set<TranslationCheck.Line>()) { $0.formUnion($1) }
     func runs(_ isOf: (TranslationCheck.Verdict) -> Bool) -> [TranslationCheck.Line] {
-      seen.filter { isOf($0.verdict) }
+      seen.filter { isOf($0.verdict) && !explained.contains($0) }
     }
     var found: [Diagnosis.Hypothesis] = []
     func add(
@@ -30,6 +31,17 @@ extension Symptoms {
       .translatedElsewhere, runs { if case .wrongAddress = $0 { true } else { false } },
       title: { "the device translates \($0.translation.iova) to another address than the call that maps it" },
       remedy: "walk the table there: `iommu walk IOVA -device-walk`.", precedence: 2, isConsequence: !others.isEmpty)
+    let isLeftByUnmap = others.contains {
+      switch $0.cause {
+      case .unmapIncomplete, .unmapsAnother, .wrongShift: true
+      default: false
+      }
+    }
+    add(
+      .reachedAfterUnmap, seen.filter(\.isAfterUnmap),
+      title: { "the device reaches \($0.translation.iova) after unmap #\($0.call?.number ?? 0) took it back" },
+      remedy: "is the entry cleared, and the IOTLB invalidated behind it? `iommu walk IOVA -device-walk`.",
+      precedence: 1, isConsequence: isLeftByUnmap)
     add(
       .passesUntranslated, runs { $0 == .bypassed },
       title: { "the device's addresses pass untranslated: \($0.translation.iova) is answered with itself" },
@@ -53,6 +65,26 @@ extension Symptoms {
         question: context.memory == nil || lines.isEmpty
           ? "What the tables hold there: `iommu check` with the guest, or captured pages." : nil,
         precedence: 0)
+    }
+    return found
+  }
+
+  /// Runs that went astray just as the tables say, by the position in ``lines`` of the range that says it.
+  var misledRuns: [Int: [TranslationCheck.Line]] {
+    let astray = (context.translations?.disagreements ?? []).filter { $0.wrongAddress != nil }
+    guard !astray.isEmpty else { return [:] }
+    var ranges: [RequesterID?: ExtentMap<LinePosition>] = [:]
+    for (position, line) in lines.enumerated() where line.tables.target != nil {
+      ranges[line.call.requester, default: ExtentMap()]
+        .set(line.iova.rawValue, count: line.length, to: LinePosition(position: position))
+    }
+    var found: [Int: [TranslationCheck.Line]] = [:]
+    for run in astray {
+      let iova = run.translation.iova
+      guard let position = ranges[run.translation.requester]?.value(at: iova.rawValue).value?.position,
+        lines[position].tables.target.map({ $0 + (iova - lines[position].iova) }) == run.wrongAddress
+      else { continue }
+      found[position, default: []].append(run)
     }
     return found
   }
@@ -81,7 +113,29 @@ extension Symptoms {
   }
 }
 
+/// A range of the comparison, whichever of its addresses.
+private struct LinePosition: ExtentValue {
+  let position: Int
+  func advanced(by count: UInt64) -> LinePosition { self }
+}
+
+extension Verdict {
+  /// Where the tables lead instead of where they should.
+  fileprivate var target: GPA? {
+    switch self {
+    case .wrongAddress(let found), .overwritten(let found, _): found
+    default: nil
+    }
+  }
+}
+
 extension TranslationCheck.Line {
+  /// Where the device went instead of where it should.
+  fileprivate var wrongAddress: GPA? { if case .wrongAddress(let found) = verdict { found } else { nil } }
+
+  /// Whether the device reached what an unmap call had taken back.
+  var isAfterUnmap: Bool { if case .afterUnmap = verdict { true } else { false } }
+
   /// `0xfffff000: 4 translations in steps of 4, refused though mapped by map #1 to 0x106172000.`
   var sentence: String {
     let run =

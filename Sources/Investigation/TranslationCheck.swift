@@ -17,6 +17,8 @@ public struct TranslationCheck: Sendable {
     case wrongAddress(GPA)
     /// It passed through unchanged.
     case bypassed
+    /// It was translated although the unmap call with this number took it back, and nobody has mapped it since.
+    case afterUnmap(Int)
     /// No recorded call maps it.
     case nobodyMapped(isRefused: Bool)
     /// The answer was not seen, and the steps do not tell it.
@@ -31,6 +33,7 @@ public struct TranslationCheck: Sendable {
       case .sticky(let cause): "refused with cause \(cause) latched before"
       case .wrongAddress(let found): "wrong address: leads to \(found)"
       case .bypassed: "bypassed: answered with its own address"
+      case .afterUnmap(let number): "translated after unmap #\(number)"
       case .nobodyMapped(true): "refused, and no recorded call maps it"
       case .nobodyMapped(false): "translated, and no recorded call maps it"
       case .unanswered: "answer not seen"
@@ -41,13 +44,14 @@ public struct TranslationCheck: Sendable {
     var severity: Int {
       switch self {
       case .wrongAddress: 0
-      case .bypassed: 1
-      case .refusedThoughMapped: 2
-      case .sticky: 3
-      case .nobodyMapped: 4
-      case .unanswered: 5
-      case .works: 6
-      case .agrees: 7
+      case .afterUnmap: 1
+      case .bypassed: 2
+      case .refusedThoughMapped: 3
+      case .sticky: 4
+      case .nobodyMapped: 5
+      case .unanswered: 6
+      case .works: 7
+      case .agrees: 8
       }
     }
   }
@@ -58,7 +62,7 @@ public struct TranslationCheck: Sendable {
     public let translation: RecordedTranslation
     /// What they came to.
     public let verdict: Verdict
-    /// The call that maps the address at which the verdict was reached; nil when none does.
+    /// The call that maps the address at which the verdict was reached, or that took it back; nil when none does.
     public let call: RecordedCall?
     /// Where that call maps it.
     public let expected: GPA?
@@ -78,15 +82,22 @@ public struct TranslationCheck: Sendable {
   /// beside the translations, so that it counts whatever unmaps it.
   public init(_ translations: [RecordedTranslation], calls: [RecordedCall], device: any DeviceModel) {
     var mappings = Mappings()
-    for call in calls where call.origin != nil && call.call.isMap { mappings.map(call) }
+    var unmapped = Mappings()
+    for call in calls where call.origin != nil && call.call.isMap { mappings.add(call) }
     var live = calls.filter { $0.origin == nil && $0.id != nil }[...]
     var found: [Line] = []
     for translation in translations {
       while let call = live.first, let made = call.id, translation.id.map({ made < $0 }) ?? true {
-        if call.call.isMap { mappings.map(call) } else { mappings.unmap(call) }
+        if call.call.isMap {
+          mappings.add(call)
+          unmapped.remove(call)
+        } else {
+          mappings.remove(call)
+          unmapped.add(call)
+        }
         live = live.dropFirst()
       }
-      found.append(Self.judge(translation, mappings, device))
+      found.append(Self.judge(translation, mappings, unmapped, device))
     }
     lines = found.enumerated().sorted { ($0.1.verdict.severity, $0.0) < ($1.1.verdict.severity, $1.0) }.map(\.1)
   }
@@ -104,21 +115,22 @@ public struct TranslationCheck: Sendable {
     lines.filter {
       switch $0.verdict {
       case .agrees, .works, .unanswered, .nobodyMapped: false
-      case .refusedThoughMapped, .sticky, .wrongAddress, .bypassed: true
+      case .refusedThoughMapped, .sticky, .wrongAddress, .bypassed, .afterUnmap: true
       }
     }
   }
 
   private static func judge(
-    _ translation: RecordedTranslation, _ mappings: Mappings, _ device: any DeviceModel
+    _ translation: RecordedTranslation, _ mappings: Mappings, _ unmapped: Mappings, _ device: any DeviceModel
   ) -> Line {
     let ends = translation.count == 1 ? [translation.iova] : [translation.iova, translation.last]
-    let judged = ends.map { judge(translation, at: $0, mappings, device) }
+    let judged = ends.map { judge(translation, at: $0, mappings, unmapped, device) }
     return judged.min { $0.verdict.severity < $1.verdict.severity } ?? judged[0]
   }
 
   private static func judge(
-    _ translation: RecordedTranslation, at iova: IOVA, _ mappings: Mappings, _ device: any DeviceModel
+    _ translation: RecordedTranslation, at iova: IOVA, _ mappings: Mappings, _ unmapped: Mappings,
+    _ device: any DeviceModel
   ) -> Line {
     let target = translation.answer.map { $0.address + (iova - translation.iova) }
     let candidates = mappings.calls(covering: iova, requester: translation.requester)
@@ -133,10 +145,18 @@ public struct TranslationCheck: Sendable {
       }
       return line(call == nil ? .nobodyMapped(isRefused: true) : .refusedThoughMapped, isByPattern: isByPattern)
     }
+    func translatedUnmapped(isByPattern: Bool = false) -> Line {
+      guard let taken = unmapped.calls(covering: iova, requester: translation.requester).first else {
+        return line(.nobodyMapped(isRefused: false), isByPattern: isByPattern)
+      }
+      return Line(
+        translation: translation, verdict: .afterUnmap(taken.number), call: taken, expected: nil,
+        isByPattern: isByPattern)
+    }
     guard let answer = translation.answer, let target else {
       guard let span = device.translationSpan, translation.count > 1 else { return line(.unanswered) }
       if translation.stride == span {
-        return line(call == nil ? .nobodyMapped(isRefused: false) : .works, isByPattern: true)
+        return call == nil ? translatedUnmapped(isByPattern: true) : line(.works, isByPattern: true)
       }
       return translation.stride == unassignedStep ? refused(isByPattern: true) : line(.unanswered)
     }
@@ -146,7 +166,7 @@ public struct TranslationCheck: Sendable {
     }
     if target == expected { return line(.agrees) }
     if target.rawValue == iova.rawValue { return line(.bypassed) }
-    return line(call == nil ? .nobodyMapped(isRefused: false) : .wrongAddress(target))
+    return call == nil ? translatedUnmapped() : line(.wrongAddress(target))
   }
 }
 
@@ -155,7 +175,7 @@ extension RecordedCall {
   fileprivate func target(of iova: IOVA) -> GPA? { call.target.map { $0 + (iova - call.iova) } }
 }
 
-/// Which call maps an IOVA, by requester and table.
+/// Which call was the last to map an IOVA, or to unmap it, by requester and table.
 private struct Mappings {
   private struct Owner: Hashable {
     let requester: RequesterID?
@@ -170,9 +190,10 @@ private struct Mappings {
 
   private var ranges: [Owner: [Range]] = [:]
 
-  mutating func map(_ call: RecordedCall) {
+  /// Gives the range of `call` to it.
+  mutating func add(_ call: RecordedCall) {
     guard call.call.length > 0, call.call.last >= call.call.iova else { return }
-    unmap(call)
+    remove(call)
     let range = Range(first: call.call.iova, last: call.call.last, call: call)
     let owner = Owner(requester: call.requester, domain: call.call.domain)
     let position = Self.position(of: range.first, in: ranges[owner] ?? [])
@@ -180,7 +201,7 @@ private struct Mappings {
   }
 
   /// Takes the range of `call` out.
-  mutating func unmap(_ call: RecordedCall) {
+  mutating func remove(_ call: RecordedCall) {
     let owner = Owner(requester: call.requester, domain: call.call.domain)
     let (first, last) = (call.call.iova, call.call.last)
     guard call.call.length > 0, last >= first, let known = ranges[owner] else { return }
@@ -209,7 +230,7 @@ private struct Mappings {
     return low
   }
 
-  /// The calls that map `iova`, that of the requester before those of whom nothing is known.
+  /// The calls whose range has `iova`, that of the requester before those of whom nothing is known.
   func calls(covering iova: IOVA, requester: RequesterID?) -> [RecordedCall] {
     var found: [RecordedCall] = []
     for (owner, known) in ranges {

@@ -199,7 +199,7 @@ import XuanTie
 
   private func unmap(_ iova: UInt64, number: Int) -> RecordedCall {
     RecordedCall(
-      id: EventID(rawValue: Int64(number)), number: 1,
+      id: EventID(rawValue: Int64(number)), number: number,
       call: DriverCall(function: "xt_iommu_unmap", operation: .unmap, domain: KVA(1), iova: IOVA(iova), length: 0x1000),
       root: nil, requester: nil)
   }
@@ -231,6 +231,8 @@ import XuanTie
     #expect(verdict(translation(0x5008, at: 2, to: 0x5008, access: .none)) == .nobodyMapped(isRefused: true))
     // The second page is unmapped by event 10.
     #expect(verdict(translation(0x2008, at: 12, to: 0x2008, access: .none)) == .nobodyMapped(isRefused: true))
+    #expect(verdict(translation(0x2008, at: 12, to: 0xa008)) == .afterUnmap(10))
+    #expect(verdict(translation(0x2008, at: 12, to: 0x2008)) == .bypassed)
     #expect(verdict(translation(0x1008, at: 12, to: 0x9008)) == .agrees)
     let cause = XuanTieDevice().latchedFault(RegisterValues(byOffset: [0x20: 0x8000_0000_0008_0010]))?.cause
     #expect(
@@ -242,8 +244,13 @@ import XuanTie
     #expect(verdict(translation(0x1000, at: 2, count: 4, stride: 8)) == .unanswered)
     #expect(verdict(translation(0x1000, at: 2)) == .unanswered)
     // A run that leaves its mapping is judged at both ends.
+    #expect(verdict(translation(0x1ff0, at: 12, to: 0x9ff0, count: 32, stride: 1)) == .afterUnmap(10))
+    // Mapped again.
     #expect(
-      verdict(translation(0x1ff0, at: 12, to: 0x9ff0, count: 32, stride: 1)) == .nobodyMapped(isRefused: false))
+      TranslationCheck(
+        [translation(0x2008, at: 12, to: 0xb008)],
+        calls: calls + [call(0x2000, to: 0xb000, number: 11)], device: XuanTieDevice()
+      ).lines.map(\.verdict) == [.agrees])
   }
 
   /// Random maps, unmaps and translations against a table of pages.
@@ -251,6 +258,7 @@ import XuanTie
     var numbers = SeededNumbers(seed: 11)
     for _ in 0..<60 {
       var pages: [UInt64: UInt64] = [:]
+      var unmaps: [UInt64: Int] = [:]
       var calls: [RecordedCall] = []
       var translations: [RecordedTranslation] = []
       var expected: [TranslationCheck.Verdict] = []
@@ -264,10 +272,12 @@ import XuanTie
         case 1:
           calls.append(unmap(iova, number: event))
           pages[iova] = nil
+          unmaps[iova] = event
         default:
           let target = UInt64.random(in: 100..<200, using: &numbers) << 12
           translations.append(translation(iova, at: event, to: pages[iova] ?? target))
-          expected.append(pages[iova] == nil ? .nobodyMapped(isRefused: false) : .agrees)
+          let unmapped = unmaps[iova].map { TranslationCheck.Verdict.afterUnmap($0) }
+          expected.append(pages[iova] == nil ? unmapped ?? .nobodyMapped(isRefused: false) : .agrees)
         }
       }
       let check = TranslationCheck(translations, calls: calls, device: XuanTieDevice())

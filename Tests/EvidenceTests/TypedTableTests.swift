@@ -1,6 +1,7 @@
 import IOMMUModel
 import Investigation
 import PageTables
+import Randomness
 import Simulation
 import Testing
 

@@ -100,6 +100,7 @@ extension Diagnosis.Cause {
     case .noCacheCoherency: "no cache coherency"
     case .unsafeInterrupts: "unsafe interrupts"
     case .translatedElsewhere: "translated elsewhere"
+    case .reachedAfterUnmap: "reached after unmap"
     case .passesUntranslated: "passes untranslated"
     case .refusedThoughMapped: "refused though mapped"
     }

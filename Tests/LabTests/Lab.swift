@@ -113,6 +113,15 @@ struct Lab: Sendable, CustomTestStringConvertible {
       try await Lab.gdb(commands, ["lab/lab", "attach", side.rawValue, directory], directory, limit)
     }
 
+    /// Waits until somebody has made a file of this name in the directory.
+    func appears(_ name: String) async throws {
+      for _ in 0..<600 {
+        if FileManager.default.fileExists(atPath: directory + "/" + name) { return }
+        try await Task.sleep(for: .milliseconds(100))
+      }
+      throw Failure("\(name) did not appear within a minute.")
+    }
+
     fileprivate func becomeReady() async throws {
       for _ in 0..<200 {
         if FileManager.default.fileExists(atPath: directory + "/monitor.sock"), !hasEnded { return }

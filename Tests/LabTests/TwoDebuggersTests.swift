@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// Two GDBs on one machine, one on the kernel and one on QEMU, and one investigation.
+/// Two GDBs on one machine, one on the kernel and one on QEMU, and one investigation: what they show step by step.
 ///
 /// While the GDB on QEMU holds the process, QEMU's stub gives the other one no answer: that one waits in `continue`, with a
 /// breakpoint that stops once this one is done.
@@ -35,18 +35,10 @@ import Testing
         "iommu break translate",
         with: "python\ntry: gdb.execute('iommu break translate')\nexcept gdb.error as error: print(error)\nend")
       async let kernel = machine.attach(.kernel, commands + "\n" + Self.kernelConclusions, within: .seconds(240))
-      try await Self.appears(machine.directory + "/kernel-runs")
+      try await machine.appears("kernel-runs")
       let output = try await machine.attach(.qemu, qemu + "\nshell touch $DIR/qemu-is-done\n", within: .seconds(200))
       return (Self.parts(output), Self.parts(try await kernel))
     }
-  }
-
-  private static func appears(_ path: String) async throws {
-    for _ in 0..<600 {
-      if FileManager.default.fileExists(atPath: path) { return }
-      try await Task.sleep(for: .milliseconds(100))
-    }
-    throw Lab.Failure("\(path) did not appear within a minute.")
   }
 
   private static func parts(_ output: String) -> [String] {

@@ -15,6 +15,24 @@ import Testing
     var stop = "kernel_power_off"
 
     var testDescription: String { lab.testDescription }
+
+    /// Records an issue where `said`, a part of `output`, lacks a line or has what may be nowhere.
+    func compare(_ said: String, within output: String) {
+      var rest = ("\n" + said)[...]
+      for line in lines {
+        let found =
+          line == VerdictTests.allMissing
+          ? rest.firstRange(of: /\n([0-9]+) of [0-9]+ pages disagree: \1 missing\./) : rest.firstRange(of: "\n" + line)
+        guard let found else {
+          Issue.record("\"\(line)\" is missing:\n\(output)")
+          return
+        }
+        rest = rest[found.upperBound...]
+      }
+      for text in nowhere where ("\n" + said).contains(text) {
+        Issue.record("\"\(text)\" should not be there:\n\(output)")
+      }
+    }
   }
 
   /// A network card for some seconds, then the machine goes off.
@@ -144,21 +162,7 @@ import Testing
       iommu check
       iommu diagnose
       """)
-    let said = output.components(separatedBy: "====\n").last ?? ""
-    var rest = ("\n" + said)[...]
-    for line in scenario.lines {
-      let found =
-        line == Self.allMissing
-        ? rest.firstRange(of: /\n([0-9]+) of [0-9]+ pages disagree: \1 missing\./) : rest.firstRange(of: "\n" + line)
-      guard let found else {
-        Issue.record("\"\(line)\" is missing:\n\(output)")
-        return
-      }
-      rest = rest[found.upperBound...]
-    }
-    for text in scenario.nowhere where ("\n" + said).contains(text) {
-      Issue.record("\"\(text)\" should not be there:\n\(output)")
-    }
+    scenario.compare(output.components(separatedBy: "====\n").last ?? "", within: output)
   }
 
   /// Every scenario of the lab has a verdict.
