@@ -26,7 +26,9 @@ let package = Package(
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
     .target(
-      name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables", "RISCVInterpreter"], swiftSettings: strict),
+      name: "LinuxKernel", dependencies: ["CZlib", "IOMMUModel", "PageTables", "RISCVInterpreter"],
+      swiftSettings: strict),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
@@ -56,7 +58,8 @@ let package = Package(
     .testTarget(name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables"], swiftSettings: strict),
     .testTarget(name: "IOMMUModelTests", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .testTarget(
-      name: "LinuxKernelTests", dependencies: ["LinuxKernel", "IOMMUModel", "PageTables"], swiftSettings: strict),
+      name: "LinuxKernelTests", dependencies: ["CZlib", "LinuxKernel", "IOMMUModel", "PageTables"],
+      swiftSettings: strict),
     .testTarget(
       name: "RISCVInterpreterTests",
       dependencies: ["RISCVInterpreter", .product(name: "Subprocess", package: "swift-subprocess")],
@@ -75,7 +78,8 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
-      name: "EvidenceTests", dependencies: ["Evidence", "Reports", "XuanTie", "Simulation"], swiftSettings: strict),
+      name: "EvidenceTests", dependencies: ["Evidence", "LinuxKernel", "Reports", "XuanTie", "Simulation"],
+      swiftSettings: strict),
     .testTarget(name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(
