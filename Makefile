@@ -9,7 +9,7 @@ CORE_SCRATCH := .build/core
 CORE := gdb-scripts/iommulens/_core.abi3.so
 SCENARIO ?= pgdir-shift
 
-PACKAGES := gdb-multiarch libpython3-dev libsqlite3-dev pkg-config qemu-system-misc opensbi \
+PACKAGES := gdb-multiarch libpython3-dev libsqlite3-dev zlib1g-dev pkg-config qemu-system-misc opensbi \
             gcc-riscv64-linux-gnu libc6-dev-riscv64-cross make python3-venv
 
 all: build

@@ -26,7 +26,9 @@ let package = Package(
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
     .target(
-      name: "LinuxKernel", dependencies: ["IOMMUModel", "PageTables", "RISCVInterpreter"], swiftSettings: strict),
+      name: "LinuxKernel", dependencies: ["CZlib", "IOMMUModel", "PageTables", "RISCVInterpreter"],
+      swiftSettings: strict),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
@@ -58,7 +60,8 @@ let package = Package(
       name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables", "Randomness"], swiftSettings: strict),
     .testTarget(name: "IOMMUModelTests", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .testTarget(
-      name: "LinuxKernelTests", dependencies: ["LinuxKernel", "IOMMUModel", "PageTables", "Randomness"],
+      name: "LinuxKernelTests",
+      dependencies: ["CZlib", "LinuxKernel", "IOMMUModel", "PageTables", "Randomness"],
       swiftSettings: strict),
     .testTarget(
       name: "RISCVInterpreterTests",
@@ -79,7 +82,8 @@ let package = Package(
       ],
       swiftSettings: strict),
     .testTarget(
-      name: "EvidenceTests", dependencies: ["Evidence", "Reports", "XuanTie", "Simulation", "Randomness"],
+      name: "EvidenceTests",
+      dependencies: ["Evidence", "LinuxKernel", "Reports", "XuanTie", "Simulation", "Randomness"],
       swiftSettings: strict),
     .testTarget(name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation"], swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),

@@ -1,5 +1,6 @@
 import IOMMUModel
 import Investigation
+import LinuxKernel
 import PageTables
 
 /// One import under way.

@@ -215,6 +215,9 @@ public protocol DeviceModel: Sendable {
   /// Whether translation is on.
   func isEnabled(_ registers: RegisterValues) -> Bool
 
+  /// Whether a fault raises the device's interrupt; nil when it cannot be told.
+  func raisesInterrupt(_ registers: RegisterValues) -> Bool?
+
   /// The fault that is latched; nil for none.
   func latchedFault(_ registers: RegisterValues) -> LatchedFault?
 
@@ -262,6 +265,8 @@ public protocol DeviceModel: Sendable {
 }
 
 extension DeviceModel {
+  /// Not known.
+  public func raisesInterrupt(_ registers: RegisterValues) -> Bool? { nil }
   /// Not known.
   public var usualRegisterBlock: GPA? { nil }
   /// Not known.

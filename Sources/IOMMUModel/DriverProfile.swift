@@ -69,6 +69,34 @@ public protocol DriverLayout: Sendable {
 
   /// Whether the driver has a handler for the device's faults; nil when it cannot be told.
   func hearsFaults(target: any Target) -> Bool?
+
+  /// How the driver means to be told of faults; nil when it cannot be told.
+  func faultHandling(target: any Target) -> DriverFaultHandling?
+}
+
+extension DriverLayout {
+  /// Not known.
+  public func faultHandling(target: any Target) -> DriverFaultHandling? { nil }
+}
+
+/// How a driver means to be told of its device's faults.
+public struct DriverFaultHandling: Hashable, Sendable {
+  /// The number of the interrupt that it has requested; 0 for none.
+  public let interrupt: UInt64
+  /// The name by which it asks for the interrupt; nil where it asks by number.
+  public let interruptName: String?
+  /// The kernel's `struct device` of the IOMMU.
+  public let device: KVA
+  /// The function that handles the interrupt.
+  public let handler: String
+  /// Where the structure that the handler is given holds the address of the registers.
+  public let registers: UInt64
+
+  /// A way of being told.
+  public init(interrupt: UInt64, interruptName: String?, device: KVA, handler: String, registers: UInt64) {
+    (self.interrupt, self.interruptName, self.device) = (interrupt, interruptName, device)
+    (self.handler, self.registers) = (handler, registers)
+  }
 }
 
 /// What a driver keeps of a device behind its IOMMU.

@@ -40,6 +40,10 @@ public struct Diagnosis: Sendable {
     case superpageMisread(level: Int)
     /// A latched fault hides good mappings.
     case latchedFault
+    /// Nobody hears of faults: no interrupt handler runs.
+    case faultsUnheard
+    /// The driver looks for a register at another offset than the device has it.
+    case registerMisplaced(driver: UInt64, device: UInt64)
     /// A requester's addresses pass untranslated although mappings are made for it.
     case bypassed(RequesterID)
     /// The device walks another table than the driver writes.
@@ -150,12 +154,22 @@ public struct Diagnosis: Sendable {
     var accounts: Set<Account> = []
     /// The calls whose entries it let later calls take.
     var ousted: Set<EventID> = []
-    /// Whether another cause brought it about.
-    var isConsequence = false
+    /// What it is to the other explanations.
+    var role = Role.cause
     /// Calls that it would have spoilt as well and that were right.
     var contradicted = 0
     /// Decides between explanations of equal merit: the larger first.
     var precedence = 0
+
+    /// What an explanation is to the others, in the order in which they are told.
+    enum Role: Hashable {
+      /// Why things went wrong.
+      case cause
+      /// Why nobody was told of it.
+      case silence
+      /// Brought about by another cause.
+      case consequence
+    }
 
     /// The wrong shift, when that is the cause.
     public var wrongShift: WrongShift? { if case .wrongShift(let shift) = cause { shift } else { nil } }
@@ -238,20 +252,24 @@ public struct Diagnosis: Sendable {
     found += symptoms.indirectCauses(after: found)
     found += symptoms.outlivedRepair(after: found)
     found += symptoms.translationCauses(after: found)
+    found += symptoms.silence(after: found)
     found = symptoms.corroborated(found)
     var ranked = Self.ranked(found)
     if !ranked.isEmpty, let fault = symptoms.faultThatWillStay(beside: ranked) { ranked[0].effects.append(fault) }
     hypotheses = ranked
   }
 
-  /// The best first, as long as each explains something that those before it do not; then their rivals, then what other
-  /// causes brought about.
+  /// The best first, as long as each explains something that those before it do not; then their rivals, then why nobody was
+  /// told, then what other causes brought about.
   private static func ranked(_ found: [Hypothesis]) -> [Hypothesis] {
-    var (news, rivals, consequences): ([Hypothesis], [Hypothesis], [Hypothesis]) = ([], [], [])
+    var (news, rivals, silence, consequences): ([Hypothesis], [Hypothesis], [Hypothesis], [Hypothesis]) =
+      ([], [], [], [])
     var explained: Set<Account> = []
     for hypothesis in found.sorted(by: { rank($0).lexicographicallyPrecedes(rank($1)) }) {
-      if hypothesis.isConsequence {
+      if hypothesis.role == .consequence {
         consequences.append(hypothesis)
+      } else if hypothesis.role == .silence {
+        silence.append(hypothesis)
       } else if !hypothesis.accounts.isEmpty && hypothesis.accounts.isSubset(of: explained) {
         rivals.append(hypothesis)
       } else {
@@ -259,7 +277,7 @@ public struct Diagnosis: Sendable {
         explained.formUnion(hypothesis.accounts)
       }
     }
-    return news + rivals + consequences
+    return news + rivals + silence + consequences
   }
 
   /// The smaller the numbers, the better the explanation.

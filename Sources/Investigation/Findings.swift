@@ -75,7 +75,8 @@ public struct Findings {
     context.laterVerification = facts[Fact.laterVerification]
     context.sourceIndices = SourceIndices(facts, profile: profile)
     remarks = Self.remarks(history, moment: moment, compared: finished, unrecorded: check.unrecordedPages)
-    context.interruptIsUnheard = facts[Fact.faultInterrupt].map { $0 != "handled" }
+    context.interruptIsUnheard =
+      facts[Fact.faultInterrupt].map { $0 != "handled" } ?? state?.faultHandling.map { $0.interrupt == 0 }
     diagnosis = Diagnosis(verified, history: finished, profile: profile, check: check, context: context)
   }
 

@@ -403,10 +403,14 @@ public final class Investigator {
   /// The checklist of the bring-up, as it stands now.
   public func probe() throws(TargetError) -> Probe {
     let state = try kernelState()
+    let configuration = EmbeddedConfiguration(in: target, kernel: try kernelMemory())
     if let store { try? store.append(state) }
+    // An imported one may be of another kernel; the kernel's own is not.
+    if let store, case .found(let found) = configuration { try? store.setFact(Fact.configuration, found.summary) }
     return Probe(
       state: state, paging: kernelPaging()?.paging, profile: try profile(), registers: try? registers(),
-      contexts: (try? contexts(for: state)) ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target))
+      contexts: (try? contexts(for: state)) ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target),
+      configuration: configuration, imported: try? store?.facts()[Fact.configuration])
   }
 
   // MARK: Conclusions

@@ -31,18 +31,44 @@ public struct Probe {
   /// The items, in the order in which a kernel comes to them.
   public let items: [Item]
 
-  /// The items, by what was read; what could not be is unknown.
+  /// The items, by what was read; what could not be is unknown. `imported` is what a configuration was found to be that
+  /// somebody imported.
   public init(
     state: KernelState, paging: KernelPaging?, profile: any DriverProfile, registers: RegisterValues?,
-    contexts: [DeviceContext], hearsFaults: Bool?
+    contexts: [DeviceContext], hearsFaults: Bool?, configuration: EmbeddedConfiguration, imported: String?
   ) {
     items =
       [
-        Self.registered(state), Self.operations(state, profile), Self.enabled(registers, profile),
+        Self.configuration(configuration, imported: imported), Self.registered(state), Self.operations(state, profile),
+        Self.enabled(registers, profile),
         Self.defaultDomains(state), Self.buses(state), Self.deviceTable(state, contexts), Self.dma(state),
         Self.rootShift(state, paging, contexts),
         Self.capability(state.cacheCoherency),
-      ] + Self.interrupts(state) + [Self.faults(registers, profile), Self.faultInterrupt(hearsFaults)]
+      ] + Self.interrupts(state) + [
+        Self.faults(registers, profile), Self.faultInterrupt(hearsFaults, state.faultHandling),
+        Self.faultRegisters(state.faultHandling, profile),
+      ]
+  }
+
+  private static func configuration(_ configuration: EmbeddedConfiguration, imported: String?) -> Item {
+    func item(_ state: Item.State, _ value: String, place: String = "kernel_config_data", advice: String = "") -> Item {
+      Item(state: state, name: "kernel configuration", value: value, place: place, advice: advice)
+    }
+    let advice = "these options have to be built in (=y), and IOMMUFD has to be off: build the kernel anew."
+    switch configuration {
+    case .found(let found):
+      return item(found.missing.isEmpty && found.wrong.isEmpty ? .pass : .fail, found.summary, advice: advice)
+    case .unreadable(let why): return item(.unknown, why)
+    case .absent:
+      guard let imported else {
+        return item(
+          .unknown, "not compiled in (CONFIG_IKCONFIG): import the .config file with `iommu import`")
+      }
+      let isWrong = ["missing: ", "wrong: "].contains { imported.contains($0) }
+      return item(
+        isWrong ? .fail : imported.contains("not mentioned: ") ? .unknown : .pass, imported, place: "imported",
+        advice: advice)
+    }
   }
 
   private static func registered(_ state: KernelState) -> Item {
@@ -192,11 +218,34 @@ public struct Probe {
       advice: "`iommu diagnose`; a latched fault fails good mappings as well.")
   }
 
-  private static func faultInterrupt(_ heard: Bool?) -> Item {
-    Item(
-      state: heard.map { $0 ? .pass : .fail } ?? .unknown, name: "faults are heard of",
-      value: heard.map { $0 ? "a handler is installed" : "no interrupt handler" } ?? "not readable",
-      place: "driver's irq",
+  private static func faultInterrupt(_ heard: Bool?, _ handling: KernelState.FaultHandling?) -> Item {
+    var value = heard.map { $0 ? "a handler is installed" : "no interrupt handler" } ?? "not readable"
+    if heard == false, let node = handling?.node {
+      if !node.hasInterrupt {
+        value += ": \(node.name) has no interrupt"
+      } else if let name = handling?.interruptName, !node.interruptNames.contains(name) {
+        value += ": asked for by the name \"\(name)\", which \(node.name) does not have"
+      }
+    }
+    return Item(
+      state: heard.map { $0 ? .pass : .fail } ?? .unknown, name: "faults are heard of", value: value,
+      place: "driver's irq, device tree",
       advice: "the name the driver asks for must be in the device tree's interrupt-names.")
+  }
+
+  private static func faultRegisters(_ handling: KernelState.FaultHandling?, _ profile: any DriverProfile) -> Item {
+    let place = handling.map { "instructions of \($0.handler)" } ?? "driver's interrupt handler"
+    guard let reads = handling?.reads else {
+      return Item(state: .unknown, name: "fault registers", value: "not known which are read", place: place, advice: "")
+    }
+    let wrong = Symptoms.misplaced(in: profile.device).filter {
+      reads.contains($0.taken.offset) && !reads.contains($0.meant.offset)
+    }
+    return Item(
+      state: wrong.isEmpty ? .pass : .fail, name: "fault registers",
+      value: wrong.first.map { "\(hex($0.taken.offset)) is read for \($0.meant.name), and is \($0.taken.name)" }
+        ?? "read at \(reads.map { hex($0) }.joined(separator: ", "))",
+      place: place,
+      advice: wrong.first.map { "the device has \($0.meant.name) at \(hex($0.meant.offset))." } ?? "")
   }
 }

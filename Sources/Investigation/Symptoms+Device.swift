@@ -129,15 +129,12 @@ extension Symptoms {
     )
     // The address is that of the last access that failed; the first may have been any that would fail without the latch.
     if let culprit = firstLatching(fault.cause, registers: registers, memory: memory) {
-      hypothesis.isConsequence = true
+      hypothesis.role = .consequence
       hypothesis.evidence.append(
         "An access to \(culprit) would latch the same cause again: that is to be repaired first.")
     } else {
       hypothesis.evidence.append(
         "No access to what is mapped now would latch it again: its cause has been repaired since.")
-    }
-    if context.interruptIsUnheard == true {
-      hypothesis.evidence.append("No interrupt handler is installed, so nobody heard of the fault.")
     }
     return hypothesis
   }

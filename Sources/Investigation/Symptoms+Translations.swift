@@ -24,7 +24,7 @@ extension Symptoms {
       // Seen, and nothing in the tables weighs against it.
       hypothesis.present = self.lines.isEmpty ? 0.5 : 0
       hypothesis.precedence = precedence
-      hypothesis.isConsequence = isConsequence
+      if isConsequence { hypothesis.role = .consequence }
       found.append(hypothesis)
     }
     add(
@@ -108,7 +108,7 @@ extension Symptoms {
     if let line = context.log.last(where: { $0.meaning == .watchdog || $0.meaning == .adapterReset }) {
       hypothesis.evidence.append(line.quoted)
     }
-    hypothesis.isConsequence = others.contains { $0.cause.makesFaults }
+    if others.contains(where: { $0.cause.makesFaults }) { hypothesis.role = .consequence }
     return [hypothesis]
   }
 }

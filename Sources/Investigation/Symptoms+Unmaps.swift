@@ -70,7 +70,7 @@ extension Symptoms {
       credit(&hypothesis, ranges: Set(stale).subtracting(known))
       hypothesis.accounts = Self.accounts(fitting.map(\.call), .cleared)
       // What was cleared in the wrong place explains what was left in the right one.
-      hypothesis.isConsequence = isElsewhere
+      if isElsewhere { hypothesis.role = .consequence }
       return hypothesis
     }
   }

@@ -7,10 +7,10 @@ import RISCVInterpreter
 /// Structures: Linux 5.10 to 6.x `drivers/base/core.c` (`devices_kset`), `drivers/iommu/iommu.c` (`iommu_group`),
 /// `kernel/irq/irqdomain.c` (`irq_domain_list`). Which members there are is asked, never concluded from a version.
 public struct KernelInspector {
-  private let target: any Target
-  private let reader: StructureReader
-  private let kernel: KernelMemory
-  private let driver: any DriverLayout
+  let target: any Target
+  let reader: StructureReader
+  let kernel: KernelMemory
+  let driver: any DriverLayout
   private let mapFunction: String?
 
   /// An inspector of the kernel that `target` holds; `driver` knows the IOMMU driver's own structures, `mapFunction` is the
@@ -33,6 +33,7 @@ public struct KernelInspector {
     }
     attempt { () throws(TargetError) in try addDevices(to: &state) }
     attempt { () throws(TargetError) in state.interrupts = try interrupts() }
+    state.faultHandling = faultHandling()
     state.registered = (try? target.evaluate("(unsigned long)&iommu_device_list")).flatMap {
       try? reader.list(KVA($0), of: "struct iommu_device", linkedBy: "list").count
     }
@@ -41,7 +42,7 @@ public struct KernelInspector {
 
   // MARK: Devices, groups, domains
 
-  private static let device = "struct device"
+  static let device = "struct device"
   private static let groupType = "struct iommu_group"
 
   /// The addresses of all devices that the driver core knows.

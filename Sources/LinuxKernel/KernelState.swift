@@ -93,6 +93,41 @@ public struct KernelState: Codable, Hashable, Sendable {
     }
   }
 
+  /// How the IOMMU driver is told of faults, and what it would read then.
+  public struct FaultHandling: Codable, Hashable, Sendable {
+    /// The number of the interrupt that the driver has requested; 0 for none.
+    public var interrupt: UInt64
+    /// The name by which it asks for the interrupt; nil where it asks by number.
+    public var interruptName: String?
+    /// The IOMMU's node in the device tree; nil where it could not be read, or there is none.
+    public var node: Node?
+    /// The function that handles the interrupt.
+    public var handler: String
+    /// The offsets of the device's registers that the handler reads, from its instructions; nil where none was found.
+    public var reads: [UInt64]?
+
+    /// A node of the device tree.
+    public struct Node: Codable, Hashable, Sendable {
+      /// Its name: `iommu@2c000000`.
+      public var name: String
+      /// Whether it has an interrupt.
+      public var hasInterrupt: Bool
+      /// The names that it gives to its interrupts.
+      public var interruptNames: [String]
+
+      /// A node.
+      public init(name: String, hasInterrupt: Bool, interruptNames: [String]) {
+        (self.name, self.hasInterrupt, self.interruptNames) = (name, hasInterrupt, interruptNames)
+      }
+    }
+
+    /// What was found.
+    public init(interrupt: UInt64, interruptName: String?, node: Node?, handler: String, reads: [UInt64]?) {
+      (self.interrupt, self.interruptName, self.node) = (interrupt, interruptName, node)
+      (self.handler, self.reads) = (handler, reads)
+    }
+  }
+
   /// An IOMMU driver's answer to a question of the core: `ops->capable`.
   public enum Answer: Codable, Hashable, Sendable {
     /// It says yes.
@@ -124,6 +159,8 @@ public struct KernelState: Codable, Hashable, Sendable {
   public var interruptRemapping: Answer = .unknown("not asked")
   /// What VFIO needs of interrupts; nil when it could not be read.
   public var interrupts: Interrupts?
+  /// How the IOMMU driver is told of faults; nil when it could not be read.
+  public var faultHandling: FaultHandling?
   /// What could not be read, a sentence each.
   public var unknown: [String] = []
 

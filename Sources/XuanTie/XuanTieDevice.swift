@@ -41,6 +41,11 @@ public struct XuanTieDevice: DeviceModel {
   /// IOMMUCAPEN, bit 0; a register that could not be read counts as on.
   public func isEnabled(_ registers: RegisterValues) -> Bool { (registers[XuanTieRegister.enable] ?? 1) & 1 != 0 }
 
+  /// IOMMUINTEN, bit 0.
+  public func raisesInterrupt(_ registers: RegisterValues) -> Bool? {
+    registers[XuanTieRegister.interruptEnable].map { $0 & 1 != 0 }
+  }
+
   /// IOMMUCAUSE with FTVAL, while a cause is latched.
   public func latchedFault(_ registers: RegisterValues) -> LatchedFault? {
     guard let cause = latched(registers), let value = registers[XuanTieRegister.cause] else { return nil }

@@ -204,6 +204,17 @@ struct XuanTieLayout: DriverLayout {
     (try? target.evaluate("(unsigned long)xt_iommu->irq")).map { $0 & 0xffff_ffff != 0 }
   }
 
+  /// The driver asks for its interrupt by the name `xmmu` (quirk Q5).
+  func faultHandling(target: any Target) -> DriverFaultHandling? {
+    guard let interrupt = try? target.evaluate("(unsigned long)xt_iommu->irq"),
+      let device = try? target.evaluate("(unsigned long)xt_iommu->dev"),
+      let registers = try? target.offset(of: "base", in: "struct xt_iommu_device")
+    else { return nil }
+    return DriverFaultHandling(
+      interrupt: interrupt & 0xffff_ffff, interruptName: "xmmu", device: KVA(device), handler: "xt_iommu_interrupt",
+      registers: registers)
+  }
+
   func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA {
     let base = KVA(try target.evaluate("(unsigned long)xt_iommu->base"))
     guard let physical = kernel.physical(base) else {

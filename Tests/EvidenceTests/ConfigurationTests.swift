@@ -1,4 +1,5 @@
 import Investigation
+import LinuxKernel
 import Testing
 
 @testable import Evidence
@@ -34,6 +35,7 @@ import Testing
     #
     # General setup
     #
+    CONFIG_KVM=y
 
     """
 
@@ -41,6 +43,7 @@ import Testing
     let result = Texts.read(whole + needed)
     #expect(result.configurations.map(\.summary) == ["all as needed"])
     #expect(result.configurations.first?.isWhole == true && result.isComplete)
+    #expect(result.configurations.first?.version?.description == "6.4")
     #expect(Texts.read(needed).configurations.map(\.summary) == ["excerpt of 17 options: all as needed"])
   }
 
@@ -68,12 +71,28 @@ import Testing
     )
   }
 
+  /// What an older kernel has not, and what only KVM asks for. An excerpt does not say which kernel it is of, nor that it
+  /// has no KVM.
+  @Test func whatAKernelDoesWithout() {
+    func summaries(_ text: String) -> [String] { Texts.read(text).configurations.map(\.summary) }
+    let old = whole.replacing("6.4.0", with: "6.1.192")
+    let bare = needed.replacing("CONFIG_VFIO_CONTAINER=y\n", with: "").replacing("CONFIG_KVM_VFIO=y\n", with: "")
+    #expect(summaries(whole + bare) == ["missing: VFIO_CONTAINER, KVM_VFIO"])
+    #expect(summaries(old + bare) == ["missing: KVM_VFIO; not needed: VFIO_CONTAINER (from 6.2 on)"])
+    #expect(
+      summaries(old.replacing("CONFIG_KVM=y\n", with: "") + bare) == [
+        "all as needed; not needed: VFIO_CONTAINER (from 6.2 on), KVM_VFIO (no KVM)"
+      ])
+    #expect(summaries(bare) == ["excerpt of 15 options: not mentioned: VFIO_CONTAINER, KVM_VFIO"])
+    #expect(summaries(bare + "# CONFIG_KVM_VFIO is not set\n").first?.contains("missing: KVM_VFIO") == true)
+  }
+
   @Test func captured() throws {
     let notes = try Texts.read(fixture: "field-notes.txt").configurations
     #expect(notes.map(\.summary) == ["excerpt of 17 options: all as needed"])
     #expect(
       try Texts.read(fixture: "riscv-iommu/kernel.config.set").configurations.map(\.summary) == [
-        "missing: VFIO_CONTAINER, VFIO_IOMMU_TYPE1, VFIO_PCI_MMAP, KVM_VFIO; wrong: IOMMUFD=y"
+        "missing: VFIO_CONTAINER, VFIO_IOMMU_TYPE1, VFIO_PCI_MMAP; wrong: IOMMUFD=y; not needed: KVM_VFIO (no KVM)"
       ])
   }
 

@@ -91,6 +91,8 @@ extension Diagnosis.Cause {
     case .vanished: "vanished"
     case .superpageMisread: "large leaf misread"
     case .latchedFault: "latched fault"
+    case .faultsUnheard: "faults unheard"
+    case .registerMisplaced: "register misplaced"
     case .bypassed: "bypassed"
     case .otherTable: "other table"
     case .notAttached: "not attached"

@@ -1,4 +1,5 @@
 import IOMMUModel
+import LinuxKernel
 import PageTables
 import Simulation
 import Testing
@@ -33,6 +34,33 @@ import Testing
         "satp": "0xa000000000081234", "kernel": "Linux version 6.1.0 (build@host) (gcc 12.2.0) #1 SMP",
         "profile": "xuantie/pages", "source": "drivers/iommu/xuantie-iommu.c:431", "debugger": "GNU gdb 13.1",
         "memory": "remote protocol, page by page: `set iommu memory remote` asks for it",
+      ])
+  }
+
+  /// What `iommu probe` saw of the driver's interrupt is in the file, and the file alone says the same.
+  @Test func whyNobodyWasToldIsKept() throws {
+    let scenario = try Scenario(rootShift: 48, path: workspace.file("a.iommulens"))
+    let store = try scenario.investigator.requireStore()
+    var state = KernelState()
+    state.faultHandling = KernelState.FaultHandling(
+      interrupt: 0, interruptName: "xmmu",
+      node: .init(name: "iommu@2c000000", hasInterrupt: true, interruptNames: []), handler: "xt_iommu_interrupt",
+      reads: [0x20])
+    try store.append(state)
+    let findings = try scenario.investigator.findings(reason: "test")
+    #expect(findings.state == state)
+    #expect(
+      findings.diagnosis.hypotheses.dropFirst().map(\.cause) == [
+        .faultsUnheard, .registerMisplaced(driver: 0x20, device: 0x28),
+      ])
+    let offline = try Findings(
+      offline: InvestigationStore(path: workspace.file("a.iommulens"), side: "test"), tenants: Scenario.tenants)
+    #expect(offline.state == state && offline.diagnosis.hypotheses == findings.diagnosis.hypotheses)
+    // What was seen at the last stop comes before what the probe saw.
+    try store.setFact(Fact.faultInterrupt, "handled")
+    #expect(
+      try scenario.investigator.findings(reason: "test").diagnosis.hypotheses.dropFirst().map(\.cause) == [
+        .registerMisplaced(driver: 0x20, device: 0x28)
       ])
   }
 

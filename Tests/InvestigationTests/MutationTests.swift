@@ -69,6 +69,8 @@ struct Trial {
   /// Whether a cause is the one that was put in.
   let names: (Diagnosis.Cause) -> Bool
   let cpu: PagingMode?
+  /// Whether the driver has no handler for the device's faults; nil where nobody knows.
+  let isUnheard: Bool?
 
   init(_ mutation: Mutation, seed: UInt64) {
     var numbers = SeededNumbers(seed: seed)
@@ -79,9 +81,10 @@ struct Trial {
     recording = bench.recording
     isHarmful = bench.isHarmful
     cpu = [nil, .sv39, .sv48, .sv57][Int.random(in: 0...3, using: &numbers)]
+    isUnheard = bench.isUnheard ?? [nil, true, false][Int.random(in: 0...2, using: &numbers)]
   }
 
-  var diagnosis: Diagnosis { recording.diagnosis(cpu: cpu) }
+  var diagnosis: Diagnosis { recording.diagnosis(cpu: cpu) { $0.interruptIsUnheard = isUnheard } }
 }
 
 /// A wrong driver and a right one that are given the same calls.
@@ -93,6 +96,8 @@ final class Bench {
   private var domains: [SimulatedDriver.Domain] = [], twins: [SimulatedDriver.Domain] = []
   /// Set where the harm is not in the tables.
   var harm: Bool?
+  /// Set where it matters whether the driver has a handler for faults.
+  var isUnheard: Bool?
   private var differs = false
   private struct Page: Hashable {
     let domain: Int
@@ -232,7 +237,7 @@ struct Mutation: Sendable {
         defer { bench.run() }
         return wrongShift(level, bench)
       }
-    } + leaves + protections + ranges + unmaps + domains + device + deceptive
+    } + leaves + protections + ranges + unmaps + domains + device + silence + deceptive
 
   private static let leaves = [
     Mutation(name: "page number shifted") { bench in
@@ -391,6 +396,36 @@ struct Mutation: Sendable {
       bench.driver.latchFault(of: Scenario.card, at: 0xffff_f008)
       bench.harm = bench.hasLivePages
       return { $0 == .latchedFault }
+    },
+  ]
+
+  /// What keeps people from being told of a fault, with the fault or its cause before it.
+  private static let silence = [
+    Mutation(name: "fault latched, no handler", takesBoth: true) { bench in
+      bench.run()
+      bench.isUnheard = true
+      bench.driver.latchFault(of: Scenario.card, at: 0xffff_f008)
+      bench.harm = bench.hasLivePages
+      return { [.latchedFault, .faultsUnheard].contains($0) }
+    },
+    Mutation(name: "fault latched, other register", takesBoth: true) { bench in
+      bench.run()
+      bench.isUnheard = false
+      bench.driver.latchFault(of: Scenario.card, at: 0xffff_f008)
+      bench.harm = bench.hasLivePages
+      return { [.latchedFault, .registerMisplaced(driver: 0x20, device: 0x28)].contains($0) }
+    },
+    Mutation(name: "lost, no handler", takesBoth: true) { bench in
+      // Without unmaps, and so without losses that are over.
+      var seen: Set<UInt64> = []
+      for step in bench.steps {
+        guard case .map(_, let iova, _, _, _, _) = step, seen.insert(iova).inserted else { continue }
+        bench.driver.mistakes.mapped = bench.random(0...3) == 0 ? .nothing : .all
+        bench.step(step)
+      }
+      bench.isUnheard = true
+      if bench.wrongPages > 0 { bench.driver.latchFault(of: Scenario.card, at: 0xffff_f008) }
+      return { [.entriesLost, .faultsUnheard].contains($0) }
     },
   ]
 

@@ -24,8 +24,8 @@ import Testing
     recording.map(domain, 0xffff_f000, to: 0x2_0000_0000)
     driver.latchFault(of: Scenario.card, at: 0xffff_f008)
     let hypotheses = recording.diagnosis(cpu: .sv57).hypotheses
-    #expect(hypotheses.map { $0.wrongShift?.shift } == [48, nil])
-    #expect(hypotheses.map(\.isConsequence) == [false, true])
+    #expect(hypotheses.map { $0.wrongShift?.shift } == [48, nil, nil])
+    #expect(hypotheses.map(\.role) == [.cause, .silence, .consequence])
     #expect(hypotheses.last?.cause == .latchedFault)
     #expect(
       hypotheses.last?.evidence.last
@@ -39,10 +39,10 @@ import Testing
     recording.map(domain, 0xffff_f000, to: 0x3_0000_0000)
     driver.latchFault(of: Scenario.card, at: 0xffff_f008)
     let hypotheses = recording.diagnosis(cpu: .sv57).hypotheses
-    #expect(hypotheses.map(\.cause).first == .latchedFault && hypotheses.first?.isConsequence == false)
-    #expect(hypotheses.last?.wrongShift?.shift == 48)
+    #expect(hypotheses.map(\.cause).first == .latchedFault && hypotheses.first?.role == .cause)
+    #expect(hypotheses.map { $0.wrongShift?.shift } == [nil, 48, nil])
     #expect(
-      hypotheses.last?.counterEvidence.last
+      hypotheses.dropFirst().first?.counterEvidence.last
         == "From map #2 on entries are where they should be: the driver was changed before it.")
   }
 
@@ -52,7 +52,7 @@ import Testing
     #expect(recording.diagnosis(cpu: .sv57).hypotheses.first?.effects.count == 1)
     driver.latchFault(of: Scenario.card, at: 0xffff_f008)
     let hypotheses = recording.diagnosis(cpu: .sv57).hypotheses
-    #expect(hypotheses.count == 1)
+    #expect(hypotheses.map(\.role) == [.cause, .silence])
     #expect(
       hypotheses.first?.effects.last
         == "Cause 16 (S1_PTE_INVALID) of 0000:00:01.0 is latched and outlives the repair: until it is cleared, good mappings "
@@ -171,6 +171,56 @@ import Testing
       harmless.unmap(card, 0x1000)
     }
     #expect(harmless.diagnosis().hypotheses.isEmpty)
+  }
+
+  // MARK: Nobody is told
+
+  private func silent(_ reads: [UInt64]? = [0x20]) -> (inout Diagnosis.Context) -> Void {
+    {
+      var state = KernelState()
+      state.faultHandling = KernelState.FaultHandling(
+        interrupt: 0, interruptName: "xmmu",
+        node: .init(name: "iommu@2c000000", hasInterrupt: true, interruptNames: []), handler: "xt_iommu_interrupt",
+        reads: reads)
+      ($0.state, $0.interruptIsUnheard) = (state, true)
+    }
+  }
+  private static let misplaced = Diagnosis.Cause.registerMisplaced(driver: 0x20, device: 0x28)
+
+  @Test func silenceComesAfterTheCauseAndBeforeWhatItBringsAbout() {
+    driver.shifts[2] = 48
+    recording.map(domain, 0x1000, to: 0x1_0000_0000)
+    recording.map(domain, 0xffff_f000, to: 0x2_0000_0000)
+    #expect(recording.diagnosis(cpu: .sv57, silent()).hypotheses.map { $0.wrongShift?.shift } == [48])
+    driver.latchFault(of: Scenario.card, at: 0xffff_f008)
+    let hypotheses = recording.diagnosis(cpu: .sv57, silent()).hypotheses
+    #expect(hypotheses.first?.wrongShift?.shift == 48)
+    #expect(hypotheses.dropFirst().map(\.cause) == [.faultsUnheard, Self.misplaced, .latchedFault])
+  }
+
+  /// Nothing is missing but a handler: on a machine that works that is nobody's trouble, also where the device's last fault
+  /// is one that harms nothing.
+  @Test func aMissingHandlerAloneIsNoCause() {
+    #expect(causes(silent()).isEmpty)
+    recording.map(domain, 0x1000, to: 0x1_0000_0000)
+    #expect(causes(silent()).isEmpty)
+    // FTVAL keeps its value when the fault is cleared.
+    driver.faultValue = 0x2008
+    #expect(causes(silent()).isEmpty)
+    recording.unmap(domain, 0x1000)
+    driver.latchFault(of: Scenario.card, at: 0x1008)
+    #expect(causes(silent()).isEmpty)
+  }
+
+  /// The handler that is there is asked, not the sources that are known.
+  @Test func aRepairedHandlerIsNotAccused() {
+    recording.map(domain, 0x1000, to: 0x1_0000_0000)
+    driver.latchFault(of: Scenario.card, at: 0x2008)
+    #expect(causes(silent()) == [.latchedFault, .faultsUnheard, Self.misplaced])
+    for reads: [UInt64] in [[0x28], [0x20, 0x28], [0x30]] {
+      #expect(causes(silent(reads)) == [.latchedFault, .faultsUnheard], "\(reads)")
+    }
+    #expect(causes { $0.interruptIsUnheard = false } == [.latchedFault, Self.misplaced])
   }
 
   // MARK: Nothing to explain

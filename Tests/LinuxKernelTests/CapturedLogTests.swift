@@ -6,37 +6,10 @@ import Testing
 
 /// The log of a kernel that booted, against what its console showed: Fixtures/kernel-log.
 @Suite struct CapturedLogTests {
-  private static func values() throws -> [String: UInt64] {
-    var values: [String: UInt64] = [:]
-    for line in try Fixtures.text("kernel-log/values.txt").split(separator: "\n") {
-      let sides = line.split(separator: " = 0x")
-      try #require(sides.count == 2)
-      let value = try #require(UInt64(sides[1], radix: 16))
-      values[String(sides[0])] = value
-    }
-    return values
-  }
-
-  private static func memory() throws -> SparseMemory {
-    let memory = SparseMemory()
-    for line in try Fixtures.text("kernel-log/memory.txt").split(separator: "\n") {
-      let words = line.split(separator: " ")
-      let address = try #require(UInt64(words[0].dropFirst(2), radix: 16))
-      let digits = Array(words[1])
-      let bytes = try stride(from: 0, to: digits.count, by: 2).map { index in
-        try #require(UInt8(String(digits[index...index + 1]), radix: 16))
-      }
-      memory.write(bytes, at: GPA(address))
-    }
-    return memory
-  }
-
   @Test func theLogIsWhatTheConsoleShowed() throws {
-    let target = FakeTarget(values: try Self.values())
-    let memory = try Self.memory()
-    let kernel = KernelMemory(
-      memory: memory, linearOffset: try target.evaluate("kernel_map.va_pa_offset"), image: KernelImage(in: target)
-    ) { address in
+    let captured = try CapturedKernel()
+    let (target, memory) = (captured.target, captured.memory)
+    let kernel = try captured.kernel { address in
       Issue.record("\(address) was translated")
       return nil
     }
@@ -57,10 +30,10 @@ import Testing
 
   /// A kernel that does not tell where its image lies: each page of it is asked for once.
   @Test func theSameWithoutTheImagesPlace() throws {
-    let target = FakeTarget(values: try Self.values())
+    let captured = try CapturedKernel()
+    let (target, memory) = (captured.target, captured.memory)
     let image = try #require(KernelImage(in: target))
     var asked: [KVA] = []
-    let memory = try Self.memory()
     let linear = try target.evaluate("kernel_map.va_pa_offset")
     let kernel = KernelMemory(memory: memory, linearOffset: linear) { address in
       asked.append(address.page)

@@ -41,7 +41,7 @@ import Testing
   }
 
   @Test func everyCauseIsToldAsRecorded() throws {
-    let sections = leaves() + ranges() + unmaps() + tables() + device() + kernel() + refusals()
+    let sections = leaves() + ranges() + unmaps() + tables() + device() + silence() + kernel() + refusals()
     let text = sections.map { "# \($0.0)\n\($0.1)\n" }.joined(separator: "\n")
     let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("Fixtures/reports/diagnosis.txt")
@@ -164,7 +164,6 @@ import Testing
       (
         "fault latched, cause repaired",
         told(
-          context: { $0.interruptIsUnheard = true },
           after: { recording, _ in recording.driver.latchFault(of: Scenario.card, at: 0xffff_f008) }, ring)
       ),
       (
@@ -199,6 +198,56 @@ import Testing
             recording.driver.memory[domain.descriptor.rawValue] = 8 << 60 | other >> 12
           }, ring)
       ),
+    ]
+  }
+
+  /// A fault that nobody was told of, by what is known of the driver's interrupt.
+  private func silence() -> [Section] {
+    func fault(_ context: @escaping (inout Diagnosis.Context) -> Void) -> String {
+      told(
+        context: context,
+        after: { recording, _ in recording.driver.latchFault(of: Scenario.card, at: 0xffff_f008) }, ring)
+    }
+    func handling(
+      _ interrupt: UInt64 = 0, interrupts: Bool = true, names: [String] = [], reads: [UInt64]? = [0x20],
+      _ change: @escaping (inout Diagnosis.Context) -> Void = { _ in }
+    ) -> (inout Diagnosis.Context) -> Void {
+      {
+        Self.state {
+          $0.faultHandling = KernelState.FaultHandling(
+            interrupt: interrupt, interruptName: "xmmu",
+            node: .init(name: "iommu@2c000000", hasInterrupt: interrupts, interruptNames: names),
+            handler: "xt_iommu_interrupt", reads: reads)
+        }(&$0)
+        $0.interruptIsUnheard = interrupt == 0
+        change(&$0)
+      }
+    }
+    func line(_ number: Int, _ text: String, _ meaning: LogLine.Meaning) -> LogLine {
+      LogLine(origin: "kernel log", line: number, time: nil, text: text, meaning: meaning)
+    }
+    let watchdog = line(96, "NETDEV WATCHDOG: eth0 (e1000e): transmit queue 0 timed out", .watchdog)
+    let enabled = line(70, "xuantie-iommu 2c000000.iommu: enabled, device table at 0x80b76000", .driver)
+    return [
+      ("no handler, no name in the device tree", fault(handling { $0.log = [enabled, watchdog] })),
+      ("no handler, another name", fault(handling(names: ["fault"]) { $0.log = [enabled] })),
+      ("no handler, the right name", fault(handling(names: ["xmmu"]))),
+      ("no handler, no interrupt", fault(handling(interrupts: false))),
+      ("no handler, and no more is known", fault { $0.interruptIsUnheard = true }),
+      (
+        "no handler, interrupt off",
+        fault(handling { $0.registers?.byOffset[0x1008] = 0 })
+      ),
+      ("a watchdog and no fault in the log", fault { $0.log = [watchdog] }),
+      (
+        "a handler that reads another register",
+        fault(
+          handling(15, names: ["xmmu"]) {
+            $0.log = [line(97, "xuantie-iommu 2c000000.iommu: fault at 0x8000000000080010", .driver)]
+          })
+      ),
+      ("a handler that reads both", fault(handling(15, names: ["xmmu"], reads: [0x20, 0x28]))),
+      ("a handler that reads nothing known", fault(handling(15, names: ["xmmu"], reads: nil))),
     ]
   }
 

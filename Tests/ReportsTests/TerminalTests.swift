@@ -250,6 +250,13 @@ import Testing
            breaks   4 pages of 1 map call lost their entry to another IOVA while mapped: addresses that differ only in bits which the wrong index leaves out share one entry.
            breaks   Cause 16 (S1_PTE_INVALID) of 0000:00:01.0 is latched and outlives the repair: until it is cleared, good mappings fail as well. An 8-byte write to RESUME (offset 0x1018) clears it, and nothing else does.
            look at  drivers/iommu/xuantie-iommu.c:431: compute vpn2_idx with shift 30 (Sv39, level 2), whatever mode the CPU runs; the same in unmap and iova_to_phys.
+        2. the driver takes offset 0x20 for FTVAL: there the device has IOMMUCAUSE, and FTVAL at 0x28   (1 of 1 latched fault)
+           for      The driver's sources have FTVAL at 0x20, and no name for 0x28.
+           for      The driver would read 0x8000000000080010 there now, which is IOMMUCAUSE: pending: 0000:00:01.0 cause 16 (S1_PTE_INVALID).
+           for      The device's FTVAL holds 0xfffff008, the last faulting address.
+           breaks   What the driver reports as FTVAL is the value of IOMMUCAUSE.
+           look at  read FTVAL at 0x28, and IOMMUCAUSE at 0x20 for what it is.
+           open     Which offset this kernel's driver reads: `iommu probe` in a GDB on the kernel.
         """)
     #expect(
       Terminal.diagnosis(fixed.findings.diagnosis)

@@ -141,4 +141,24 @@ import Testing
       Self.message { try layout.registerBlock(in: Self.memory(), target: target) }
         == "xt_iommu->base is 0x0, which the CPU's page table does not map.")
   }
+
+  /// Before the driver has found its device there is nothing to be told.
+  @Test func howFaultsAreHeardOf() throws {
+    let target = Self.kernel()
+    let layout = try XuanTieDriver(signature: .pages).layout(in: target)
+    #expect(layout.faultHandling(target: target) == nil && layout.hearsFaults(target: target) == nil)
+    target.values["(unsigned long)xt_iommu->dev"] = 0xff60_0000_0069_1690
+    target.values["(unsigned long)&((struct xt_iommu_device *)0)->base"] = 8
+    #expect(layout.faultHandling(target: target) == nil)
+    // An `int` that GDB has extended.
+    for (irq, number) in [(0, 0), (15, 15), (0xffff_ffff_0000_0007, 7)] as [(UInt64, UInt64)] {
+      target.values["(unsigned long)xt_iommu->irq"] = irq
+      #expect(
+        layout.faultHandling(target: target)
+          == DriverFaultHandling(
+            interrupt: number, interruptName: "xmmu", device: KVA(0xff60_0000_0069_1690),
+            handler: "xt_iommu_interrupt", registers: 8))
+      #expect(layout.hearsFaults(target: target) == (number != 0))
+    }
+  }
 }

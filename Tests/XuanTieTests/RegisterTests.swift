@@ -35,6 +35,14 @@ import Testing
     #expect(register.meaning(value) == text)
   }
 
+  @Test func theInterruptsSwitch() {
+    func raises(_ values: [UInt64: UInt64]) -> Bool? {
+      XuanTieDevice().raisesInterrupt(RegisterValues(byOffset: values))
+    }
+    #expect(raises([0x1008: 1]) == true && raises([0x1008: 0]) == false && raises([0x1008: ~1]) == false)
+    #expect(raises([0x1000: 1]) == nil)
+  }
+
   @Test func causes() {
     let names = (0..<UInt16(40)).map { XuanTieFault.cause($0).description }.filter { !$0.hasSuffix("(unknown)") }
     #expect(

@@ -1,6 +1,7 @@
 import Foundation
 import IOMMUModel
 import Investigation
+import LinuxKernel
 import PageTables
 import Simulation
 import Testing

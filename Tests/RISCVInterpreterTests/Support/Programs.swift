@@ -6,7 +6,12 @@ import Testing
 /// Programs/functions.c, compiled for the guest and laid out at a kernel's address.
 struct GuestProgram {
   static let base = KVA(0xffff_ffff_8000_0000)
-  static let source = URL(filePath: #filePath).appending(path: "../../Programs/functions.c").standardizedFileURL.path
+  static let source = path(of: "functions.c")
+
+  /// The source `name` of Programs.
+  static func path(of name: String) -> String {
+    URL(filePath: #filePath).appending(path: "../../Programs").standardizedFileURL.appending(path: name).path
+  }
 
   /// The bytes from ``base`` on.
   let image: [UInt8]
@@ -20,13 +25,13 @@ struct GuestProgram {
   }
 
   /// Compiles with `options`: a level of optimisation, mostly.
-  init(_ options: [String]) async throws {
+  init(_ options: [String], source: String = source) async throws {
     let folder = try TemporaryFolder()
     _ = try await output(
       "riscv64-linux-gnu-gcc",
       ["-march=rv64imac"] + options + [
         "-mabi=lp64", "-mcmodel=medany", "-ffreestanding", "-fno-pic", "-fno-stack-protector", "-w",
-        "-nostdlib", "-static", "-Wl,-e,capable,--build-id=none,-Ttext-segment=\(Self.base)", Self.source, "-o",
+        "-nostdlib", "-static", "-Wl,-e,capable,--build-id=none,-Ttext-segment=\(Self.base)", source, "-o",
         folder.path("elf"),
       ])
     _ = try await output("riscv64-linux-gnu-objcopy", ["-O", "binary", folder.path("elf"), folder.path("image")])

@@ -426,8 +426,9 @@ class Probe(Command):
 
     Usage: iommu probe
 
-    Driver, default domains, device table, DMA operations, what VFIO needs. Nothing runs in the
-    guest: what the driver's callbacks answer is found by following their instructions."""
+    The kernel's configuration, driver, default domains, device table, DMA operations, what VFIO
+    needs, who is told of faults. Nothing runs in the guest: what the driver's callbacks answer,
+    and which registers its interrupt handler reads, is found by following their instructions."""
 
     name = "iommu probe"
 
