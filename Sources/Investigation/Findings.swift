@@ -32,6 +32,12 @@ public struct Findings {
   public let log: [LogLine]
   /// What the device was seen to translate, against the calls.
   public let translations: TranslationCheck
+  /// What the device was not seen to ask for; nil when nothing is known of that.
+  public let untranslated: UntranslatedMappings?
+  private let seen: [RecordedTranslation]
+  private let watches: [TranslationWatch]
+  /// All calls in the order in which they were made.
+  private let ordered: [RecordedCall]
   /// What must be said about the record, a sentence each.
   public let remarks: [String]
 
@@ -67,7 +73,9 @@ public struct Findings {
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
     (context.registers, context.memory, context.state, context.log) = (registers, memory, state, log)
     context.cookies = try store.cookieRequests()
-    translations = TranslationCheck(try store.translations(), calls: history.calls, device: profile.device)
+    (seen, watches, ordered) = (try store.translations(), try store.translationWatches(), history.calls)
+    translations = TranslationCheck(seen, calls: ordered, device: profile.device)
+    untranslated = UntranslatedMappings(seen, calls: ordered, watches: watches)
     context.translations = translations
     context.outlivedRepair = OutlivedRepair(
       readings: try store.registerReadings(), entries: try store.factHistory(prefix: Fact.entries),
@@ -84,6 +92,11 @@ public struct Findings {
     CrossCheck(
       finished, replay: Replay(finished, profile: profile), profile: profile, registers: registers, memory: memory,
       range: iovas)
+  }
+
+  /// What the device was not seen to ask for in `iovas`.
+  public func untranslated(in iovas: ClosedRange<IOVA>) -> UntranslatedMappings? {
+    UntranslatedMappings(seen, calls: ordered, watches: watches, iovas: iovas)
   }
 
   /// What must be said about which calls the comparison takes in.
