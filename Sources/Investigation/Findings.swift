@@ -11,7 +11,7 @@ public struct Findings {
   /// The calls that had not returned yet: their entries are half written, so nothing is concluded from them.
   public let running: [RecordedCall]
   /// What was found right after them.
-  public let verifications: [EventID: Verification]
+  public let verifications: Verifications
   /// The driver.
   public let profile: any DriverProfile
   /// Guest-physical memory: live, or the last snapshot.
@@ -64,10 +64,6 @@ public struct Findings {
     self.registers = registers
     let replay = Replay(finished, profile: profile)
     check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
-    let verifications = verifications
-    let verified = history.calls.lazy.compactMap { call in
-      call.id.flatMap { verifications[$0] }.map { (call: call, verification: $0) }
-    }
     state = try store.kernelState()
     log = try store.logLines()
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
@@ -84,7 +80,8 @@ public struct Findings {
     context.sourceIndices = SourceIndices(facts, profile: profile)
     remarks = Self.remarks(history, moment: moment, compared: finished)
     context.interruptIsUnheard = facts[Fact.faultInterrupt].map { $0 != "handled" }
-    diagnosis = Diagnosis(verified, history: finished, profile: profile, check: check, context: context)
+    diagnosis = Diagnosis(
+      VerifiedCalls(ordered, verifications), history: finished, profile: profile, check: check, context: context)
   }
 
   /// The comparison of what lies in `iovas` only.

@@ -378,30 +378,53 @@ public final class InvestigationStore {
 
   /// Stores what was found right after a call.
   public func append(_ verification: Verification, of call: EventID) throws(InvestigationError) {
+    try append(verifications: CollectionOfOne((call: call, verification: verification)))
+  }
+
+  /// Stores what was found right after many calls, all of it or nothing.
+  public func append(
+    verifications: some Collection<(call: EventID, verification: Verification)>
+  ) throws(InvestigationError) {
     try write { db in
-      let id = try event(db, kind: "verification")
-      let (level, found, detail) = particulars(verification.verdict)
-      try db.cachedStatement(
-        sql: """
-          INSERT INTO verification(event, call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-          """
-      ).execute(arguments: [
-        id.rawValue, call.rawValue, verification.leaves, verification.agreeing, verification.verdict.name, level,
-        found.map(signed), detail, verification.iova.map { signed($0.rawValue) },
-        verification.shifts.map { String($0.rawValue, radix: 16) }.joined(separator: ","),
-        verification.samples.map(\.stored).joined(separator: ","),
-      ])
+      let events = try Self.eventInsert(db)
+      let columns = RawInsert(
+        try db.cachedStatement(
+          sql: """
+            INSERT INTO verification(event, call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """))
+      // Most have the same shifts as the one before.
+      var (last, text): ([ShiftSet], String) = ([], "")
+      for (call, verification) in verifications {
+        let id = try event(db, kind: "verification", events)
+        let (level, found, detail) = particulars(verification.verdict)
+        if verification.shifts != last {
+          last = verification.shifts
+          text = last.map { String($0.rawValue, radix: 16) }.joined(separator: ",")
+        }
+        columns.bind(1, id.rawValue)
+        columns.bind(2, call.rawValue)
+        columns.bind(3, Int64(verification.leaves))
+        columns.bind(4, Int64(verification.agreeing))
+        columns.bind(5, verification.verdict.name)
+        columns.bind(6, level.map { Int64($0) })
+        columns.bind(7, found.map(signed))
+        columns.bind(8, detail)
+        columns.bind(9, verification.iova.map { signed($0.rawValue) })
+        columns.bind(10, text)
+        columns.bind(11, verification.samples.map(\.stored).joined(separator: ","))
+        try columns.run()
+      }
     }
   }
 
   /// The verifications by call.
-  public func verifications() throws(InvestigationError) -> [EventID: Verification] {
+  public func verifications() throws(InvestigationError) -> Verifications {
     try read { db in
-      var found: [EventID: Verification] = [:]
-      found.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
-      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in found[call] = verification }
-      return found
+      var found = Verifications.Collector(
+        capacity: try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
+      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in found.add(verification, of: call) }
+      return found.verifications()
     }
   }
 

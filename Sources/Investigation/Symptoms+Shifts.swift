@@ -18,7 +18,7 @@ extension Symptoms {
 
   /// The hypothesis that the index at `level` uses another shift; nil when no other shift explains more of the calls that
   /// disagree than the right one.
-  private func wrongShift(_ level: Int, mode: PagingMode, calls: [Verified]) -> Diagnosis.Hypothesis? {
+  private func wrongShift(_ level: Int, mode: PagingMode, calls: VerifiedCalls) -> Diagnosis.Hypothesis? {
     let expected = mode.shift(atLevel: level)
     var wrong = [Int](repeating: 0, count: 64)
     var all = wrong
@@ -44,7 +44,7 @@ extension Symptoms {
   }
 
   private func describe(
-    _ level: Int, mode: PagingMode, shifts: ShiftSet, explained: Int, calls: [Verified]
+    _ level: Int, mode: PagingMode, shifts: ShiftSet, explained: Int, calls: VerifiedCalls
   ) -> Diagnosis.Hypothesis {
     let expected = mode.shift(atLevel: level)
     let constants = context.kernel?.constants.filter { shifts.contains(ShiftSet($0.shift)) } ?? []
@@ -105,7 +105,7 @@ extension Symptoms {
   }
 
   /// The calls that the shifts do not explain. Where all of them came after all that they do, the driver was changed.
-  private func unexplained(_ calls: [Verified], _ level: Int, _ shifts: ShiftSet) -> [String] {
+  private func unexplained(_ calls: VerifiedCalls, _ level: Int, _ shifts: ShiftSet) -> [String] {
     let others = calls.filter { !Self.fits($0.verification, level, shifts) }
     guard let first = others.first else { return [] }
     let lastWrong = wrongMaps.last { Self.fits($0.verification, level, shifts) }?.call.number ?? 0

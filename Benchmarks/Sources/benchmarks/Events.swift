@@ -49,6 +49,14 @@ enum Events {
     }
   }
 
+  /// Stores the workload of so many calls with this root shift in a new file: what ``measureCheck(_:)`` is about.
+  static func store(_ arguments: [String]) throws {
+    guard arguments.count == 3, let count = Int(arguments[1]), let shift = Int(arguments[2]) else {
+      throw InvestigationError("usage: benchmarks store FILE CALLS ROOT-SHIFT")
+    }
+    try Workload(count: count, rootShift: shift).store(in: InvestigationStore(path: arguments[0], side: "benchmark"))
+  }
+
   /// What `iommulens check --all` does, with how long it took and the most memory that it used.
   static func measureCheck(_ path: String) throws {
     var length = 0
