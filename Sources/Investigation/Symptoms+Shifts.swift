@@ -22,12 +22,24 @@ extension Symptoms {
     let expected = mode.shift(atLevel: level)
     var wrong = [Int](repeating: 0, count: 64)
     var all = wrong
-    for (_, verification) in calls where verification.shifts.indices.contains(level) {
-      for shift in verification.shifts[level].shifts {
-        all[shift] += 1
-        if !verification.agrees { wrong[shift] += 1 }
+    // Many calls in a row have the same set.
+    var (set, same, sameWrong) = (ShiftSet(), 0, 0)
+    func count() {
+      guard same > 0 else { return }
+      for shift in set.shifts {
+        all[shift] += same
+        wrong[shift] += sameWrong
       }
     }
+    for verification in calls.verifications where verification.shifts.indices.contains(level) {
+      if verification.shifts[level] != set {
+        count()
+        (set, same, sameWrong) = (verification.shifts[level], 0, 0)
+      }
+      same += 1
+      if !verification.agrees { sameWrong += 1 }
+    }
+    count()
     // Those that explain most of what is wrong, and of these the ones that contradict least of what is right.
     let most = wrong.max() ?? 0
     guard most > wrong[expected] else { return nil }
@@ -35,7 +47,7 @@ extension Symptoms {
     let shifts = all.indices.reduce(into: ShiftSet()) {
       if wrong[$1] == most && all[$1] == best { $0.insert(ShiftSet($1)) }
     }
-    let fitting = calls.filter { Self.fits($0.verification, level, shifts) }
+    let fitting = calls.filter(byVerification: { Self.fits($0, level, shifts) })
     var hypothesis = describe(level, mode: mode, shifts: shifts, explained: best, calls: calls)
     credit(&hypothesis, calls: fitting)
     // An entry of 64 bits at the place where a shift puts it is no accident; a pattern in what entries hold is weaker.
@@ -106,7 +118,7 @@ extension Symptoms {
 
   /// The calls that the shifts do not explain. Where all of them came after all that they do, the driver was changed.
   private func unexplained(_ calls: VerifiedCalls, _ level: Int, _ shifts: ShiftSet) -> [String] {
-    let others = calls.filter { !Self.fits($0.verification, level, shifts) }
+    let others = calls.filter(byVerification: { !Self.fits($0, level, shifts) })
     guard let first = others.first else { return [] }
     let lastWrong = wrongMaps.last { Self.fits($0.verification, level, shifts) }?.call.number ?? 0
     if others.allSatisfy(\.verification.agrees) && first.call.number > lastWrong {

@@ -26,9 +26,10 @@ struct Symptoms {
   ) {
     (self.profile, self.context, self.history, self.check) = (profile, context, history, check)
     maps = calls.filter { $0.call.call.isMap && !$0.verification.shifts.isEmpty && $0.verification.leaves > 0 }
-    wrongMaps = maps.filter { !$0.verification.agrees }
-    wrongUnmaps = calls.filter { !$0.call.call.isMap && !$0.verification.agrees }
-    rightUnmaps = calls.filter { !$0.call.call.isMap && $0.verification.agrees }
+    wrongMaps = maps.filter(byVerification: { !$0.agrees })
+    let unmaps = calls.filter { !$0.call.call.isMap }
+    wrongUnmaps = unmaps.filter(byVerification: { !$0.agrees })
+    rightUnmaps = unmaps.filter(byVerification: \.agrees)
     rightMaps = Set(maps.lazy.filter(\.verification.agrees).compactMap(\.call.id))
     lines = check?.disagreements ?? []
     bytes = lines.reduce(0) { $0 &+ $1.length }

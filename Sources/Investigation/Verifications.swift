@@ -14,19 +14,37 @@ public struct Verifications: Sendable {
     private var found: [(call: EventID, kind: UInt32)] = []
     private var distinct: [Verification] = []
     private var agreeing: [Verification: UInt32] = [:]
+    /// Those of `agreeing` that were looked up last: comparing costs less than hashing.
+    private var recent: [UInt32] = []
+    private static let room = 4
 
     init(capacity: Int) { found.reserveCapacity(capacity) }
 
     /// Adds what was found right after `call`.
     mutating func add(_ verification: Verification, of call: EventID) {
-      if verification.agrees, let known = agreeing[verification] {
-        found.append((call, known))
-        return
+      if verification.agrees {
+        if let known = recent.first(where: { distinct[Int($0)] == verification }) {
+          found.append((call, known))
+          return
+        }
+        if let known = agreeing[verification] {
+          note(known)
+          found.append((call, known))
+          return
+        }
       }
       let kind = UInt32(truncatingIfNeeded: distinct.count)
       distinct.append(verification)
-      if verification.agrees { agreeing[verification] = kind }
+      if verification.agrees {
+        agreeing[verification] = kind
+        note(kind)
+      }
       found.append((call, kind))
+    }
+
+    private mutating func note(_ kind: UInt32) {
+      if recent.count == Self.room { recent.removeFirst() }
+      recent.append(kind)
     }
 
     /// Everything by call.

@@ -37,6 +37,16 @@ struct VerifiedCalls: RandomAccessCollection, Sendable {
     return (calls[Int(link.call)], found[Int(link.verification)])
   }
 
+  /// What was found after them.
+  var verifications: some Collection<Verification> { links.lazy.map { [found] in found[Int($0.verification)] } }
+
+  /// Those for whose verification `isIncluded` holds.
+  func filter(byVerification isIncluded: (Verification) throws -> Bool) rethrows -> VerifiedCalls {
+    var chosen = self
+    chosen.links = try links.filter { try isIncluded(found[Int($0.verification)]) }
+    return chosen
+  }
+
   /// Those for which `isIncluded` holds.
   func filter(_ isIncluded: (Element) throws -> Bool) rethrows -> VerifiedCalls {
     var chosen = self

@@ -85,7 +85,9 @@ import Testing
       expected[id] = verification
     }
     let verifications = try store.verifications()
-    #expect(verifications.count == expected.count && calls.allSatisfy { $0.id.map { verifications[$0] == expected[$0] } ?? false })
+    #expect(
+      verifications.count == expected.count
+        && calls.allSatisfy { $0.id.map { verifications[$0] == expected[$0] } ?? false })
     #expect(verifications.allSatisfy { expected[$0.call] == $0.verification })
 
     var registers = RegisterValues()
