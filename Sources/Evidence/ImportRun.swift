@@ -341,9 +341,9 @@ struct ImportRun {
   ) throws(InvestigationError) {
     let facts = try store.facts()
     guard let index, let profile = profiles.first(where: { $0.identifier == facts[Fact.profile] }) else { return }
-    let known = Set(try store.verifications().keys)
+    let known = Set(try store.verifications().map(\.call))
     let found = tables.verify(history, at: moment, known: known, profile: profile)
-    for (call, verification) in found.verifications { try store.append(verification, of: call) }
+    try store.append(verifications: found.verifications)
     let isKnown = moment.before.map { ", as they were before call \($0)" } ?? ""
     try noteVerified(found.verifications.count, "\(tables.file)\(isKnown)", index)
     if found.untold > 0 {

@@ -34,6 +34,8 @@ public final class DeviceInvestigator {
   /// What is to be recorded and where QEMU should stop.
   public private(set) var rules: [TranslationRule] = []
   private var runs = TranslationRuns()
+  /// What was last stored about the rules, and in which file.
+  private var noted: (file: String, scopes: [TranslationWatch.Scope])?
   /// Translations that have been entered, by where their answer will be: several threads may be in one.
   private var entered: [HVA: Entered] = [:]
   /// The device that last asked.
@@ -163,10 +165,23 @@ public final class DeviceInvestigator {
     try store.setFact(Fact.device, implementation.model.name)
   }
 
-  /// Stores the run that is still growing, so that everybody sees it.
+  /// Stores the run that is still growing, and what is recorded from now on, so that everybody sees it.
   public func flush() throws(InvestigationError) {
-    guard let store, let run = runs.handOut() else { return }
-    try store.append([run])
+    guard let store else { return }
+    if let run = runs.handOut() { try store.append([run]) }
+    try noteScopes(in: store)
+  }
+
+  /// Stores which translations are recorded from now on, where that has changed: what the device was not seen to ask for can
+  /// be told by it.
+  private func noteScopes(in store: InvestigationStore) throws(InvestigationError) {
+    let scopes = rules.filter { $0.stop != .never || !$0.isDone }.map {
+      TranslationWatch.Scope(iovas: $0.iovas, requester: $0.requester)
+    }
+    let known = noted?.file == store.path ? noted?.scopes ?? [] : []
+    if scopes == known { return }
+    try store.append(watching: scopes)
+    noted = (store.path, scopes)
   }
 
   // MARK: Translations
@@ -227,6 +242,8 @@ public final class DeviceInvestigator {
     var stops = false
     for index in rules.indices where rules[index].countsEntry(question.iova, question.requester) { stops = true }
     if stops { shown = place }
+    // A rule may have done its work: its last run is still completed.
+    if let store { try noteScopes(in: store) }
     return stops
   }
 

@@ -237,7 +237,13 @@ public struct Diagnosis: Sendable {
     _ calls: some Sequence<(call: RecordedCall, verification: Verification)>, history: [RecordedCall],
     profile: any DriverProfile, check: CrossCheck?, context: Context
   ) {
-    let symptoms = Symptoms(Array(calls), history: history, profile: profile, check: check, context: context)
+    self.init(VerifiedCalls(calls), history: history, profile: profile, check: check, context: context)
+  }
+
+  init(
+    _ calls: VerifiedCalls, history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?, context: Context
+  ) {
+    let symptoms = Symptoms(calls, history: history, profile: profile, check: check, context: context)
     self.calls = symptoms.maps.count
     disagreeing = symptoms.wrongMaps.count
     staleUnmaps = symptoms.wrongUnmaps.count

@@ -93,11 +93,23 @@ extension Verification.Sample {
       .joined(separator: ":")
   }
 
-  /// The sample in that form; nil for anything else.
-  init?(stored: Substring) {
-    let numbers = stored.split(separator: ":").map { UInt64($0, radix: 16) }
-    guard numbers.count == 4, let iova = numbers[0], let expected = numbers[1], let level = numbers[2],
-      let found = numbers[3], level < 8
+  /// The sample in that form, as UTF-8; nil for anything else.
+  init?(stored: some Collection<UInt8>) {
+    var numbers: (UInt64?, UInt64?, UInt64?, UInt64?)
+    var digits = 0
+    for byte in stored {
+      if byte == UInt8(ascii: ":") {
+        guard digits > 0, numbers.0 == nil else { return nil }
+        numbers = (numbers.1, numbers.2, numbers.3, nil)
+        digits = 0
+        continue
+      }
+      guard digits < 16, let digit = Character(UnicodeScalar(byte)).hexDigitValue else { return nil }
+      numbers.3 = (numbers.3 ?? 0) << 4 | UInt64(digit)
+      digits += 1
+    }
+    guard digits > 0, let iova = numbers.0, let expected = numbers.1, let level = numbers.2, let found = numbers.3,
+      level < 8
     else { return nil }
     self.init(iova: IOVA(iova), expected: expected, level: Int(level), found: found)
   }

@@ -11,7 +11,7 @@ public struct Findings {
   /// The calls that had not returned yet: their entries are half written, so nothing is concluded from them.
   public let running: [RecordedCall]
   /// What was found right after them.
-  public let verifications: [EventID: Verification]
+  public let verifications: Verifications
   /// The driver.
   public let profile: any DriverProfile
   /// Guest-physical memory: live, or the last snapshot.
@@ -32,6 +32,12 @@ public struct Findings {
   public let log: [LogLine]
   /// What the device was seen to translate, against the calls.
   public let translations: TranslationCheck
+  /// What the device was not seen to ask for; nil when nothing is known of that.
+  public let untranslated: UntranslatedMappings?
+  private let seen: [RecordedTranslation]
+  private let watches: [TranslationWatch]
+  /// All calls in the order in which they were made.
+  private let ordered: [RecordedCall]
   /// What must be said about the record, a sentence each.
   public let remarks: [String]
 
@@ -58,16 +64,14 @@ public struct Findings {
     self.registers = registers
     let replay = Replay(finished, profile: profile)
     check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
-    let verifications = verifications
-    let verified = history.calls.lazy.compactMap { call in
-      call.id.flatMap { verifications[$0] }.map { (call: call, verification: $0) }
-    }
     state = try store.kernelState()
     log = try store.logLines()
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
     (context.registers, context.memory, context.state, context.log) = (registers, memory, state, log)
     context.cookies = try store.cookieRequests()
-    translations = TranslationCheck(try store.translations(), calls: history.calls, device: profile.device)
+    (seen, watches, ordered) = (try store.translations(), try store.translationWatches(), history.calls)
+    translations = TranslationCheck(seen, calls: ordered, device: profile.device)
+    untranslated = UntranslatedMappings(seen, calls: ordered, watches: watches)
     context.translations = translations
     context.outlivedRepair = OutlivedRepair(
       readings: try store.registerReadings(), entries: try store.factHistory(prefix: Fact.entries),
@@ -77,7 +81,8 @@ public struct Findings {
     remarks = Self.remarks(history, moment: moment, compared: finished, unrecorded: check.unrecordedPages)
     context.interruptIsUnheard =
       facts[Fact.faultInterrupt].map { $0 != "handled" } ?? state?.faultHandling.map { $0.interrupt == 0 }
-    diagnosis = Diagnosis(verified, history: finished, profile: profile, check: check, context: context)
+    diagnosis = Diagnosis(
+      VerifiedCalls(ordered, verifications), history: finished, profile: profile, check: check, context: context)
   }
 
   /// The comparison of what lies in `iovas` only.
@@ -85,6 +90,11 @@ public struct Findings {
     CrossCheck(
       finished, replay: Replay(finished, profile: profile), profile: profile, registers: registers, memory: memory,
       range: iovas)
+  }
+
+  /// What the device was not seen to ask for in `iovas`.
+  public func untranslated(in iovas: ClosedRange<IOVA>) -> UntranslatedMappings? {
+    UntranslatedMappings(seen, calls: ordered, watches: watches, iovas: iovas)
   }
 
   /// What must be said about which calls the comparison takes in.

@@ -28,22 +28,49 @@ struct RawColumns {
     }
   }
 
-  /// A text, the same one as `last` where it reads the same.
-  func text(_ column: Int32, _ name: String, last: String) throws -> String {
-    try isText(column, last) ? last : row.value(name)
+  /// A text, the same one as one of `known` where it reads the same.
+  func text(_ column: Int32, _ name: String, _ known: inout RecentTexts) throws -> String {
+    if let bytes = bytes(column), let text = known.text(bytes) { return text }
+    let text: String = try row.value(name)
+    known.add(text)
+    return text
   }
 
-  /// A text, the same one as `last` where it reads the same; nil for none.
-  func optionalText(_ column: Int32, _ name: String, last: String) throws -> String? {
+  /// A text, the same one as one of `known` where it reads the same; nil for none.
+  func optionalText(_ column: Int32, _ name: String, _ known: inout RecentTexts) throws -> String? {
     if sqlite3_column_type(statement, column) == SQLITE_NULL { return nil }
-    return try isText(column, last) ? last : row.optional(name)
+    return try text(column, name, &known)
   }
 
-  private func isText(_ column: Int32, _ text: String) -> Bool {
+  /// A text's bytes, as long as the cursor stands; nil for what is no text.
+  func bytes(_ column: Int32) -> UnsafeBufferPointer<UInt8>? {
     guard sqlite3_column_type(statement, column) == SQLITE_TEXT, let bytes = sqlite3_column_text(statement, column)
-    else { return false }
-    let stored = UnsafeBufferPointer(start: bytes, count: Int(sqlite3_column_bytes(statement, column)))
-    return stored.elementsEqual(text.utf8)
+    else { return nil }
+    return UnsafeBufferPointer(start: bytes, count: Int(sqlite3_column_bytes(statement, column)))
+  }
+}
+
+/// The last different texts of a column: most rows have one of a few.
+struct RecentTexts {
+  private var texts: [String] = []
+  private var oldest = 0
+  private static let room = 4
+
+  /// The one with these bytes.
+  func text(_ bytes: UnsafeBufferPointer<UInt8>) -> String? {
+    texts.first { text in
+      guard text.utf8.count == bytes.count else { return false }
+      return text.utf8.withContiguousStorageIfAvailable { $0.elementsEqual(bytes) } ?? text.utf8.elementsEqual(bytes)
+    }
+  }
+
+  mutating func add(_ text: String) {
+    if texts.count < Self.room {
+      texts.append(text)
+    } else {
+      texts[oldest] = text
+      oldest = (oldest + 1) % Self.room
+    }
   }
 }
 

@@ -43,6 +43,46 @@ extension InvestigationStore {
     }
   }
 
+  /// Stores which translations this session records from now on, also where the session before recorded the same.
+  func append(watching scopes: [TranslationWatch.Scope]) throws(InvestigationError) {
+    try write { db in
+      let id = try event(db, kind: "fact")
+      try db.execute(
+        sql: "INSERT INTO fact(event, name, value) VALUES (?, ?, ?)",
+        arguments: [id.rawValue, Fact.translationsRecorded, TranslationWatch.Scope.stored(scopes)])
+    }
+  }
+
+  /// When translations were recorded, in order. A session records until it says otherwise, another one does, or, where it was
+  /// ended, up to its last event.
+  public func translationWatches() throws(InvestigationError) -> [TranslationWatch] {
+    try read { db in
+      let rows = try Row.fetchAll(
+        db,
+        sql: """
+          SELECT fact.event, value, session FROM fact JOIN event ON event.id = fact.event WHERE name = ?
+          ORDER BY fact.event
+          """, arguments: [Fact.translationsRecorded])
+      if rows.isEmpty { return [] }
+      var ends: [Int64: Int64] = [:]
+      for row in try Row.fetchAll(db, sql: "SELECT session, max(id) AS last FROM event GROUP BY session") {
+        ends[try row.value("session")] = try row.value("last") as Int64
+      }
+      var watches: [TranslationWatch] = []
+      for (position, row) in rows.enumerated() {
+        let first: Int64 = try row.value("event")
+        var last = ends[try row.value("session")] ?? first
+        if position + 1 < rows.count { last = min(last, try rows[position + 1].value("event")) }
+        let scopes = TranslationWatch.Scope.scopes(stored: try row.value("value"))
+        if !scopes.isEmpty {
+          watches.append(
+            TranslationWatch(first: EventID(rawValue: first), last: EventID(rawValue: last), scopes: scopes))
+        }
+      }
+      return watches
+    }
+  }
+
   static func translation(_ row: Row) throws -> RecordedTranslation {
     func access(_ column: String) throws -> Access? {
       guard let code: Int = try row.optional(column) else { return nil }

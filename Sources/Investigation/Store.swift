@@ -326,25 +326,28 @@ public final class InvestigationStore {
   static func eachCall(
     _ db: Database, _ tail: String, arguments: StatementArguments = [], _ body: (RecordedCall) throws -> Bool
   ) throws {
-    var before: RecordedCall?
+    var texts = CallTexts()
     let statement = try db.cachedStatement(sql: "SELECT \(callColumns) FROM call \(tail)")
     let rows = try Row.fetchCursor(statement, arguments: arguments)
     while let row = try rows.next() {
-      let call = try call(RawColumns(of: row, from: statement), after: before)
-      before = call
-      guard try body(call) else { return }
+      guard try body(call(RawColumns(of: row, from: statement), &texts)) else { return }
     }
   }
 
-  /// In the order in which ``call(_:after:)`` reads them.
+  /// Texts that calls share.
+  private struct CallTexts {
+    var functions = RecentTexts(), modes = RecentTexts(), origins = RecentTexts()
+  }
+
+  /// In the order in which ``call(_:_:)`` reads them.
   private static let callColumns =
     "event, number, function, domain, iova, length, page_size, page_count, target, prot, gfp, requester, root, mode, "
     + "origin"
 
-  /// The call in a row; it shares its texts with the one `before` it.
-  private static func call(_ row: RawColumns, after before: RecordedCall?) throws -> RecordedCall {
+  /// The call in a row; it shares its texts with others.
+  private static func call(_ row: RawColumns, _ texts: inout CallTexts) throws -> RecordedCall {
     var root: TableRoot?
-    if let name = try row.optionalText(13, "mode", last: before?.root?.mode.rawValue ?? ""),
+    if let name = try row.optionalText(13, "mode", &texts.modes),
       let address = try row.optionalInteger(12, "root")
     {
       guard let mode = PagingMode(rawValue: name) else { throw Damage(what: "a call has the paging mode '\(name)'") }
@@ -367,41 +370,64 @@ public final class InvestigationStore {
     return RecordedCall(
       id: EventID(rawValue: try row.integer(0, "event")), number: Int(try row.integer(1, "number")),
       call: DriverCall(
-        function: try row.text(2, "function", last: before?.call.function ?? ""), operation: operation,
+        function: try row.text(2, "function", &texts.functions), operation: operation,
         domain: KVA(unsigned(try row.integer(3, "domain"))), iova: IOVA(unsigned(try row.integer(4, "iova"))),
         length: unsigned(try row.integer(5, "length")), pages: pages),
       root: root, requester: requester.map { RequesterID(rawValue: UInt32(truncatingIfNeeded: $0)) },
-      origin: try row.optionalText(14, "origin", last: before?.origin ?? ""))
+      origin: try row.optionalText(14, "origin", &texts.origins))
   }
 
   // MARK: Verifications
 
   /// Stores what was found right after a call.
   public func append(_ verification: Verification, of call: EventID) throws(InvestigationError) {
+    try append(verifications: CollectionOfOne((call: call, verification: verification)))
+  }
+
+  /// Stores what was found right after many calls, all of it or nothing.
+  public func append(
+    verifications: some Collection<(call: EventID, verification: Verification)>
+  ) throws(InvestigationError) {
     try write { db in
-      let id = try event(db, kind: "verification")
-      let (level, found, detail) = particulars(verification.verdict)
-      try db.cachedStatement(
-        sql: """
-          INSERT INTO verification(event, call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-          """
-      ).execute(arguments: [
-        id.rawValue, call.rawValue, verification.leaves, verification.agreeing, verification.verdict.name, level,
-        found.map(signed), detail, verification.iova.map { signed($0.rawValue) },
-        verification.shifts.map { String($0.rawValue, radix: 16) }.joined(separator: ","),
-        verification.samples.map(\.stored).joined(separator: ","),
-      ])
+      let events = try Self.eventInsert(db)
+      let columns = RawInsert(
+        try db.cachedStatement(
+          sql: """
+            INSERT INTO verification(event, call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """))
+      // Most have the same shifts as the one before.
+      var (last, text): ([ShiftSet], String) = ([], "")
+      for (call, verification) in verifications {
+        let id = try event(db, kind: "verification", events)
+        let (level, found, detail) = particulars(verification.verdict)
+        if verification.shifts != last {
+          last = verification.shifts
+          text = last.map { String($0.rawValue, radix: 16) }.joined(separator: ",")
+        }
+        columns.bind(1, id.rawValue)
+        columns.bind(2, call.rawValue)
+        columns.bind(3, Int64(verification.leaves))
+        columns.bind(4, Int64(verification.agreeing))
+        columns.bind(5, verification.verdict.name)
+        columns.bind(6, level.map { Int64($0) })
+        columns.bind(7, found.map(signed))
+        columns.bind(8, detail)
+        columns.bind(9, verification.iova.map { signed($0.rawValue) })
+        columns.bind(10, text)
+        columns.bind(11, verification.samples.map(\.stored).joined(separator: ","))
+        try columns.run()
+      }
     }
   }
 
   /// The verifications by call.
-  public func verifications() throws(InvestigationError) -> [EventID: Verification] {
+  public func verifications() throws(InvestigationError) -> Verifications {
     try read { db in
-      var found: [EventID: Verification] = [:]
-      found.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
-      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in found[call] = verification }
-      return found
+      var found = Verifications.Collector(
+        capacity: try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
+      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in found.add(verification, of: call) }
+      return found.verifications()
     }
   }
 
@@ -412,7 +438,7 @@ public final class InvestigationStore {
   ) throws {
     // Most verifications are like one before.
     var shiftSets: [String: [ShiftSet]] = [:]
-    var (name, detail, text) = ("", "", "")
+    var (names, details, shiftTexts) = (RecentTexts(), RecentTexts(), RecentTexts())
     let statement = try db.cachedStatement(
       sql: """
         SELECT call, leaves, agreeing, verdict, level, found, detail, iova, shifts, samples, event FROM verification
@@ -426,22 +452,22 @@ public final class InvestigationStore {
       guard 0 <= agreeing, agreeing <= leaves else {
         throw Damage(what: "a verification counts \(agreeing) of \(leaves) leaves")
       }
-      name = try row.text(3, "verdict", last: name)
+      let name = try row.text(3, "verdict", &names)
       let level = try row.optionalInteger(4, "level").map { Int($0) }
       let target = try row.optionalInteger(5, "found")
-      detail = try row.text(6, "detail", last: detail)
+      let detail = try row.text(6, "detail", &details)
       guard let verdict = verdict(name, level: level, found: target.map(unsigned), detail: detail) else {
         throw Damage(what: "a verification has the verdict '\(name)' without its particulars")
       }
       let iova = try row.optionalInteger(7, "iova")
-      text = try row.text(8, "shifts", last: text)
+      let text = try row.text(8, "shifts", &shiftTexts)
       let shifts = try shiftSets[text] ?? Self.shifts(text)
       if shiftSets.count < 1 << 12 { shiftSets[text] = shifts }
       try body(
         EventID(rawValue: try row.integer(10, "event")), EventID(rawValue: try row.integer(0, "call")),
         Verification(
           leaves: leaves, agreeing: agreeing, verdict: verdict, iova: iova.map { IOVA(unsigned($0)) }, shifts: shifts,
-          samples: try Self.samples(row.text(9, "samples", last: ""))))
+          samples: try Self.samples(row)))
     }
   }
 
@@ -453,11 +479,12 @@ public final class InvestigationStore {
     }
   }
 
-  private static func samples(_ text: String) throws -> [Verification.Sample] {
-    if text.isEmpty { return [] }
-    return try text.split(separator: ",").map { word in
+  private static func samples(_ row: RawColumns) throws -> [Verification.Sample] {
+    guard let bytes = row.bytes(9) else { throw Damage(what: "a verification has samples that are no text") }
+    if bytes.isEmpty { return [] }
+    return try bytes.split(separator: UInt8(ascii: ",")).map { word in
       guard let sample = Verification.Sample(stored: word) else {
-        throw Damage(what: "a verification has the sample '\(word)'")
+        throw Damage(what: "a verification has the sample '\(String(decoding: word, as: UTF8.self))'")
       }
       return sample
     }

@@ -32,8 +32,8 @@ extension Symptoms {
 
   /// The mistakes among `candidates` that explain calls in `cut`, each with these; `.part` with all where none does.
   static func explaining(
-    _ cut: [Verified], _ candidates: [Diagnosis.RangeMistake]
-  ) -> [(mistake: Diagnosis.RangeMistake, calls: [Verified])] {
+    _ cut: VerifiedCalls, _ candidates: [Diagnosis.RangeMistake]
+  ) -> [(mistake: Diagnosis.RangeMistake, calls: VerifiedCalls)] {
     let tried = candidates.map { mistake in
       (mistake, cut.filter { ends($0, after: done(mistake, of: $0.call.call)) })
     }
@@ -50,7 +50,7 @@ extension Symptoms {
 
   /// What would tell `mistake` from the others, when they explain the same calls.
   static func open(
-    _ mistake: Diagnosis.RangeMistake, _ all: [(mistake: Diagnosis.RangeMistake, calls: [Verified])]
+    _ mistake: Diagnosis.RangeMistake, _ all: [(mistake: Diagnosis.RangeMistake, calls: VerifiedCalls)]
   ) -> String? {
     let count = all.first { $0.mistake == mistake }?.calls.count
     guard all.contains(where: { $0.mistake != mistake && $0.calls.count == count }) else { return nil }
@@ -174,20 +174,20 @@ extension Symptoms {
   }
 
   /// The calls whose pages another table has, and those whose pages none has. What has been unmapped since cannot be told.
-  private func otherDomain(_ lost: [Verified]) -> (hypothesis: Diagnosis.Hypothesis, nowhere: [Verified])? {
+  private func otherDomain(_ lost: VerifiedCalls) -> (hypothesis: Diagnosis.Hypothesis, nowhere: VerifiedCalls)? {
     guard let memory = context.memory else { return nil }
     let roots = knownRoots(memory: memory).sorted { $0.address < $1.address }
     var asked: [EventID: CrossCheck.Line] = [:]
     for line in lines where line.expected != nil { if let id = line.call.id { asked[id] = asked[id] ?? line } }
     var elsewhere: [(call: Verified, root: TableRoot)] = []
-    var nowhere: [Verified] = []
-    for verified in lost {
-      guard let line = verified.call.id.flatMap({ asked[$0] }), let expected = line.expected else { continue }
+    let nowhere = lost.filter { verified in
+      guard let line = verified.call.id.flatMap({ asked[$0] }), let expected = line.expected else { return false }
       let holder = roots.first { root in
         root != verified.call.root
           && root.mode.geometry.walk(line.iova, root: root.address, in: memory).target == expected
       }
-      if let holder { elsewhere.append((verified, holder)) } else { nowhere.append(verified) }
+      if let holder { elsewhere.append((verified, holder)) }
+      return holder == nil
     }
     guard let (first, root) = elsewhere.first else { return nil }
     var hypothesis = Diagnosis.Hypothesis(

@@ -18,16 +18,28 @@ extension Symptoms {
 
   /// The hypothesis that the index at `level` uses another shift; nil when no other shift explains more of the calls that
   /// disagree than the right one.
-  private func wrongShift(_ level: Int, mode: PagingMode, calls: [Verified]) -> Diagnosis.Hypothesis? {
+  private func wrongShift(_ level: Int, mode: PagingMode, calls: VerifiedCalls) -> Diagnosis.Hypothesis? {
     let expected = mode.shift(atLevel: level)
     var wrong = [Int](repeating: 0, count: 64)
     var all = wrong
-    for (_, verification) in calls where verification.shifts.indices.contains(level) {
-      for shift in verification.shifts[level].shifts {
-        all[shift] += 1
-        if !verification.agrees { wrong[shift] += 1 }
+    // Many calls in a row have the same set.
+    var (set, same, sameWrong) = (ShiftSet(), 0, 0)
+    func count() {
+      guard same > 0 else { return }
+      for shift in set.shifts {
+        all[shift] += same
+        wrong[shift] += sameWrong
       }
     }
+    for verification in calls.verifications where verification.shifts.indices.contains(level) {
+      if verification.shifts[level] != set {
+        count()
+        (set, same, sameWrong) = (verification.shifts[level], 0, 0)
+      }
+      same += 1
+      if !verification.agrees { sameWrong += 1 }
+    }
+    count()
     // Those that explain most of what is wrong, and of these the ones that contradict least of what is right.
     let most = wrong.max() ?? 0
     guard most > wrong[expected] else { return nil }
@@ -35,7 +47,7 @@ extension Symptoms {
     let shifts = all.indices.reduce(into: ShiftSet()) {
       if wrong[$1] == most && all[$1] == best { $0.insert(ShiftSet($1)) }
     }
-    let fitting = calls.filter { Self.fits($0.verification, level, shifts) }
+    let fitting = calls.filter(byVerification: { Self.fits($0, level, shifts) })
     let ousted = ousted(level, mode: mode, shifts: shifts, calls: calls)
     var hypothesis = describe(level, mode: mode, shifts: shifts, explained: best, ousted: ousted, calls: calls)
     credit(&hypothesis, calls: fitting + ousted.map(\.call))
@@ -50,14 +62,10 @@ extension Symptoms {
 
   /// The calls that were looked at later and whose entries lead where another call maps that, with these shifts, has the
   /// same entries.
-  private func ousted(_ level: Int, mode: PagingMode, shifts: ShiftSet, calls: [Verified]) -> [Ousted] {
-    let suspects = calls.filter { verified in
-      if case .wrongAddress = verified.verification.verdict {
-        !Self.fits(verified.verification, level, shifts)
-      } else {
-        false
-      }
-    }
+  private func ousted(_ level: Int, mode: PagingMode, shifts: ShiftSet, calls: VerifiedCalls) -> [Ousted] {
+    let suspects = calls.filter(byVerification: { found in
+      if case .wrongAddress = found.verdict { !Self.fits(found, level, shifts) } else { false }
+    })
     guard !suspects.isEmpty, let shift = shifts.shifts.first else { return [] }
     let replay = Replay(history, profile: profile) { root in
       root.mode == mode ? root.mode.geometry.replacing(shift: shift, atLevel: level) : root.mode.geometry
@@ -77,7 +85,7 @@ extension Symptoms {
   }
 
   private func describe(
-    _ level: Int, mode: PagingMode, shifts: ShiftSet, explained: Int, ousted: [Ousted], calls: [Verified]
+    _ level: Int, mode: PagingMode, shifts: ShiftSet, explained: Int, ousted: [Ousted], calls: VerifiedCalls
   ) -> Diagnosis.Hypothesis {
     let expected = mode.shift(atLevel: level)
     let constants = context.kernel?.constants.filter { shifts.contains(ShiftSet($0.shift)) } ?? []
@@ -146,8 +154,8 @@ extension Symptoms {
   }
 
   /// The calls that the shifts do not explain. Where all of them came after all that they do, the driver was changed.
-  private func unexplained(_ calls: [Verified], of total: Int, _ level: Int, _ shifts: ShiftSet) -> [String] {
-    let others = calls.filter { !Self.fits($0.verification, level, shifts) }
+  private func unexplained(_ calls: VerifiedCalls, of total: Int, _ level: Int, _ shifts: ShiftSet) -> [String] {
+    let others = calls.filter(byVerification: { !Self.fits($0, level, shifts) })
     guard let first = others.first else { return [] }
     let lastWrong = wrongMaps.last { Self.fits($0.verification, level, shifts) }?.call.number ?? 0
     if others.allSatisfy(\.verification.agrees) && first.call.number > lastWrong {

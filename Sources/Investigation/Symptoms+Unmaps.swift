@@ -39,7 +39,7 @@ extension Symptoms {
   }
 
   private func incomplete(
-    _ unmaps: [Verified], unless known: Set<Int>, isElsewhere: Bool
+    _ unmaps: VerifiedCalls, unless known: Set<Int>, isElsewhere: Bool
   ) -> [Diagnosis.Hypothesis] {
     let all = Self.explaining(unmaps, [.nothing, .countIgnored, .sizeIgnored, .firstPageOnly])
     return all.map { mistake, fitting in
@@ -99,14 +99,15 @@ extension Symptoms {
 
   /// Unmaps that leave their page and take one a fixed distance away: then others' mappings are missing, and an unmap may
   /// find its own page gone already.
-  private func clearedElsewhere(_ left: [Verified], _ vanished: [Int]) -> Diagnosis.Hypothesis? {
+  private func clearedElsewhere(_ left: VerifiedCalls, _ vanished: [Int]) -> Diagnosis.Hypothesis? {
     let missing = vanished.filter { if case .missing = lines[$0].tables { true } else { false } }
     let candidates = distances(left, missing)
     guard !left.isEmpty, !candidates.isEmpty else { return nil }
     // Where each unmap's first page that is left was seen; nil inside for none.
-    let verified = Dictionary(
-      (left + rightUnmaps).compactMap { unmap in unmap.call.id.map { ($0, unmap.verification.iova) } },
-      uniquingKeysWith: { first, _ in first })
+    var verified: [EventID: IOVA?] = [:]
+    for (unmap, verification) in [left, rightUnmaps].joined() {
+      if let id = unmap.id { verified.updateValue(verification.iova, forKey: id) }
+    }
     // What an unmap does that clears part of its own range, and nothing of others'.
     let recent = recentHistory()
     let parts = [Diagnosis.RangeMistake.nothing, .countIgnored, .sizeIgnored, .firstPageOnly]
@@ -141,7 +142,7 @@ extension Symptoms {
   }
 
   /// Distances between pages that unmaps left and pages that are gone: missing now, or found gone by their own unmap.
-  private func distances(_ left: [Verified], _ missing: [Int]) -> [Int64] {
+  private func distances(_ left: VerifiedCalls, _ missing: [Int]) -> [Int64] {
     var votes: [Int64: Int] = [:]
     func vote(_ unmap: RecordedCall, _ iova: IOVA, _ root: TableRoot?) {
       let distance = Int64(bitPattern: iova - unmap.call.iova)
@@ -234,15 +235,19 @@ extension Symptoms {
 
 /// Which IOVAs calls have mapped to a guest-physical page.
 private struct MappedTargets {
-  private let calls: [(start: GPA, call: RecordedCall)]
+  private let history: [RecordedCall]
+  /// Map calls by where they lead, and their positions.
+  private let calls: [(start: GPA, position: Int)]
   private let longest: UInt64
 
   /// Neighbours looked at for one page: so many buffers may start within one call's length below it.
   private static let limit = 4096
 
   init(_ history: [RecordedCall]) {
-    calls = history.compactMap { call in call.call.target.map { ($0, call) } }.sorted { $0.start < $1.start }
-    longest = calls.map(\.call.call.length).max() ?? 0
+    self.history = history
+    calls = history.enumerated().compactMap { position, call in call.call.target.map { ($0, position) } }
+      .sorted { $0.start < $1.start }
+    longest = history.lazy.filter(\.call.isMap).map(\.call.length).max() ?? 0
   }
 
   func iovas(of page: GPA, root: TableRoot) -> [IOVA] {
@@ -252,8 +257,9 @@ private struct MappedTargets {
       if calls[middle].start <= page { low = middle + 1 } else { high = middle }
     }
     var found: [IOVA] = []
-    for (start, call) in calls[max(0, low - Self.limit)..<low].reversed() {
+    for (start, position) in calls[max(0, low - Self.limit)..<low].reversed() {
       guard page - start < longest else { break }
+      let call = history[position]
       if call.root == root, page - start < call.call.length { found.append(call.call.iova + (page - start)) }
     }
     return found

@@ -4,7 +4,7 @@ import PageTables
 
 /// What a diagnosis has to explain, sorted.
 struct Symptoms {
-  typealias Verified = (call: RecordedCall, verification: Verification)
+  typealias Verified = VerifiedCalls.Element
 
   let profile: any DriverProfile
   let context: Diagnosis.Context
@@ -12,7 +12,7 @@ struct Symptoms {
   let check: CrossCheck?
 
   /// Verified map calls, those that left something wrong, and unmap calls that did and that did not.
-  let maps: [Verified], wrongMaps: [Verified], wrongUnmaps: [Verified], rightUnmaps: [Verified]
+  let maps: VerifiedCalls, wrongMaps: VerifiedCalls, wrongUnmaps: VerifiedCalls, rightUnmaps: VerifiedCalls
   /// Ranges that disagree now.
   let lines: [CrossCheck.Line]
   /// Map calls that were right when they returned, by event.
@@ -21,14 +21,15 @@ struct Symptoms {
   private let bytes: UInt64
 
   init(
-    _ calls: [Verified], history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?,
+    _ calls: VerifiedCalls, history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?,
     context: Diagnosis.Context
   ) {
     (self.profile, self.context, self.history, self.check) = (profile, context, history, check)
     maps = calls.filter { $0.call.call.isMap && !$0.verification.shifts.isEmpty && $0.verification.leaves > 0 }
-    wrongMaps = maps.filter { !$0.verification.agrees }
-    wrongUnmaps = calls.filter { !$0.call.call.isMap && !$0.verification.agrees }
-    rightUnmaps = calls.filter { !$0.call.call.isMap && $0.verification.agrees }
+    wrongMaps = maps.filter(byVerification: { !$0.agrees })
+    let unmaps = calls.filter { !$0.call.call.isMap }
+    wrongUnmaps = unmaps.filter(byVerification: { !$0.agrees })
+    rightUnmaps = unmaps.filter(byVerification: \.agrees)
     rightMaps = Set(maps.lazy.filter(\.verification.agrees).compactMap(\.call.id))
     lines = check?.disagreements ?? []
     bytes = lines.reduce(0) { $0 &+ $1.length }

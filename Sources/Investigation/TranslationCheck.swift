@@ -40,6 +40,9 @@ public struct TranslationCheck: Sendable {
       }
     }
 
+    /// Whether the access succeeded as it should.
+    fileprivate var isGood: Bool { self == .agrees || self == .works }
+
     /// Worst first.
     var severity: Int {
       switch self {
@@ -68,6 +71,13 @@ public struct TranslationCheck: Sendable {
     public let expected: GPA?
     /// Whether the answer was not seen, and follows from the steps in which the device was asked.
     public let isByPattern: Bool
+
+    /// Of this verdict and that under a later state, the one that speaks for the tables; else the later of those under which
+    /// the address was mapped. Only what was unmapped all the time was reached after an unmap.
+    fileprivate func orRather(_ later: Line) -> Line {
+      if verdict.isGood { return self }
+      return later.verdict.isGood || later.call?.call.isMap == true ? later : self
+    }
   }
 
   /// The runs, worst first, then in the order in which they were seen.
@@ -78,8 +88,9 @@ public struct TranslationCheck: Sendable {
 
   /// Compares `translations` with `calls`, both in the order in which they were recorded.
   ///
-  /// A call that was seen in the same recording counts while it is in force. When a call from a text was made is not known
-  /// beside the translations, so that it counts whatever unmaps it.
+  /// A run is stored when the next one begins: it lies between the run before it and itself, and a mapping that was in force
+  /// at any time in between counts. When a call from a text was made is not known beside the translations, so that it
+  /// counts whatever unmaps it.
   public init(_ translations: [RecordedTranslation], calls: [RecordedCall], device: any DeviceModel) {
     var mappings = Mappings()
     var unmapped = Mappings()
@@ -87,6 +98,7 @@ public struct TranslationCheck: Sendable {
     var live = calls.filter { $0.origin == nil && $0.id != nil }[...]
     var found: [Line] = []
     for translation in translations {
+      var line = Self.judge(translation, mappings, unmapped, device)
       while let call = live.first, let made = call.id, translation.id.map({ made < $0 }) ?? true {
         if call.call.isMap {
           mappings.add(call)
@@ -96,8 +108,11 @@ public struct TranslationCheck: Sendable {
           unmapped.add(call)
         }
         live = live.dropFirst()
+        if call.call.iova <= translation.last, call.call.last >= translation.iova {
+          line = line.orRather(Self.judge(translation, mappings, unmapped, device))
+        }
       }
-      found.append(Self.judge(translation, mappings, unmapped, device))
+      found.append(line)
     }
     lines = found.enumerated().sorted { ($0.1.verdict.severity, $0.0) < ($1.1.verdict.severity, $1.0) }.map(\.1)
   }

@@ -22,6 +22,9 @@ public struct MarkdownReport {
     if let seen = Terminal.translations(findings.translations, limit: Self.rangeLimit) {
       sections.append("## What the device was seen to translate\n\n```\n\(seen)\n```")
     }
+    if let missed = Terminal.untranslated(findings.untranslated, limit: Self.rangeLimit) {
+      sections.append("## What the device did not ask for\n\n```\n\(missed)\n```")
+    }
     if !findings.remarks.isEmpty { sections.append(findings.remarks.map { "- \(prose($0))" }.joined(separator: "\n")) }
     if let registers = findings.registers { sections.append(registerTable(registers)) }
     if let state = findings.state, !state.devices.isEmpty { sections.append(deviceTable(state)) }

@@ -51,3 +51,40 @@ extension [CrossCheck.Line] {
     return count == 1 || first.device.gist == first.device.description ? first.deviceDescription : first.device.gist
   }
 }
+
+extension UntranslatedMappings {
+  /// The ranges that were not asked for, by requester and IOVA; those that touch each other together.
+  var neighbours: [[Line]] {
+    var groups: [[Line]] = []
+    var end = IOVA(0)
+    for line in lines {
+      let last = line.iova + (line.length &- 1)
+      if let before = groups.last?.last, before.requester == line.requester,
+        line.iova <= end || line.iova.rawValue == end.rawValue &+ 1
+      {
+        groups[groups.count - 1].append(line)
+        end = max(end, last)
+      } else {
+        groups.append([line])
+        end = last
+      }
+    }
+    return groups
+  }
+}
+
+/// What is to be said of neighbours that were not asked for.
+extension [UntranslatedMappings.Line] {
+  /// The range, how many pages it has, the calls that mapped it, for whom.
+  var cells: [String] {
+    guard let first, let last = map({ $0.iova + ($0.length &- 1) }).max() else { return [] }
+    let length = (last - first.iova) &+ 1
+    let numbers = map(\.number)
+    let (low, high) = (numbers.min() ?? 0, numbers.max() ?? 0)
+    return [
+      Reports.range(first.iova, length), counted(Int(clamping: (last - first.iova) / 4096 + 1), "page"),
+      "map #\(low)\(low == high ? "" : " to #\(high)")", first.requester?.description ?? "no requester known",
+      "not asked for",
+    ]
+  }
+}

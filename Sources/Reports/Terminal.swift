@@ -310,6 +310,36 @@ public enum Terminal {
     return lines.map(printable).joined(separator: "\n")
   }
 
+  /// What was mapped while translations were recorded and not asked for: a summary, and at most `limit` ranges before it, those
+  /// that touch each other as one; nil when nothing is known of that.
+  static func untranslated(_ mappings: UntranslatedMappings?, limit: Int) -> String? {
+    guard let mappings else { return nil }
+    let rows = limit > 0 ? mappings.neighbours.map(\.cells) : []
+    var lines = aligned(Array(rows.prefix(limit)), indent: "")
+    if rows.count > lines.count { lines.append("… \(rows.count - lines.count) more: `iommu check -all`.") }
+    if !mappings.tallies.isEmpty {
+      let parts = mappings.tallies.map { tally in
+        let requester = tally.requester.map { "for \($0)" } ?? "for no known requester, by any device"
+        return "\(tally.untranslatedRanges) of \(counted(tally.ranges, "range")) "
+          + "(\(tally.untranslatedPages) of \(counted(Int(clamping: tally.pages), "page"))) \(requester)"
+      }
+      let hint = limit == 0 && !mappings.lines.isEmpty ? " `iommu check -all` lists the ranges." : ""
+      lines.append(
+        "Mapped and not asked for while translations were recorded: \(parts.joined(separator: "; ")).\(hint)")
+    }
+    var unjudged: [String] = []
+    if mappings.unwatched > 0 {
+      unjudged.append("\(counted(mappings.unwatched, "range")) not mapped then, or not watched")
+    }
+    if mappings.untimed > 0 {
+      unjudged.append("\(counted(mappings.untimed, "range")) of texts, which do not say when")
+    }
+    if !unjudged.isEmpty {
+      lines.append("Cannot be judged: \(unjudged.joined(separator: "; ")).")
+    }
+    return lines.isEmpty ? nil : lines.joined(separator: "\n")
+  }
+
   /// How often each of `items` occurs, in the order in which they first do.
   private static func tally<Item: Hashable>(_ items: [Item]) -> [(item: Item, count: Int)] {
     var positions: [Item: Int] = [:]
@@ -333,10 +363,11 @@ public enum Terminal {
     // What the remarks then say of the calls is the reason.
     let isUntold =
       iovas == nil && check.pages == 0 && check.leftOut == 0 && !findings.calls.isEmpty && !findings.remarks.isEmpty
+    let untranslated = iovas.map(findings.untranslated(in:)) ?? findings.untranslated
     let parts = [
       isUntold ? "Nothing to compare with the tables." : self.check(check, limit: limit),
-      translations(seen, limit: limit ?? .max), running(findings),
-      remarks(findings),
+      translations(seen, limit: limit ?? .max), self.untranslated(untranslated, limit: limit == nil ? .max : 0),
+      running(findings), remarks(findings),
     ]
     return parts.compactMap { $0 }.joined(separator: "\n")
   }

@@ -218,7 +218,11 @@ import XuanTie
   @Test func verdictsOnTranslations() {
     let calls = [call(0x1000, to: 0x9000, number: 1), unmap(0x2000, number: 10)]
     func verdict(_ translation: RecordedTranslation) -> TranslationCheck.Verdict? {
-      TranslationCheck([translation], calls: calls, device: XuanTieDevice()).lines.first?.verdict
+      // One at the same event ends the stretch in which the calls count for it.
+      let before = translation.id.map { EventID(rawValue: $0.rawValue - 1) }
+      let mark = RecordedTranslation(id: before, requester: nil, iova: IOVA(0xf000), access: .read, answer: nil)
+      return TranslationCheck([mark, translation], calls: calls, device: XuanTieDevice()).lines
+        .first { $0.translation.id == translation.id }?.verdict
     }
     #expect(verdict(translation(0x1008, at: 2, to: 0x9008)) == .agrees)
     #expect(verdict(translation(0x2008, at: 2, to: 0xa008)) == .agrees)
@@ -253,12 +257,14 @@ import XuanTie
       ).lines.map(\.verdict) == [.agrees])
   }
 
-  /// Random maps, unmaps and translations against a table of pages.
+  /// Random maps, unmaps and translations against a table of pages, of which each has a history since the last translation.
   @Test func mappingsAreThoseInForce() {
     var numbers = SeededNumbers(seed: 11)
     for _ in 0..<60 {
-      var pages: [UInt64: UInt64] = [:]
+      // What each page led to since the last translation, nil for nowhere, and which call unmapped it before that.
+      var pages: [UInt64: [UInt64?]] = [:]
       var unmaps: [UInt64: Int] = [:]
+      var earlier: [UInt64: Int] = [:]
       var calls: [RecordedCall] = []
       var translations: [RecordedTranslation] = []
       var expected: [TranslationCheck.Verdict] = []
@@ -268,16 +274,27 @@ import XuanTie
         case 0:
           let target = UInt64.random(in: 100..<200, using: &numbers) << 12
           calls.append(call(iova, to: target, number: event))
-          (pages[iova], pages[iova + 0x1000]) = (target, target + 0x1000)
+          pages[iova, default: [nil]].append(target)
+          pages[iova + 0x1000, default: [nil]].append(target + 0x1000)
+          (unmaps[iova], unmaps[iova + 0x1000]) = (nil, nil)
         case 1:
           calls.append(unmap(iova, number: event))
-          pages[iova] = nil
+          pages[iova, default: [nil]].append(nil)
           unmaps[iova] = event
         default:
           let target = UInt64.random(in: 100..<200, using: &numbers) << 12
-          translations.append(translation(iova, at: event, to: pages[iova] ?? target))
-          let unmapped = unmaps[iova].map { TranslationCheck.Verdict.afterUnmap($0) }
-          expected.append(pages[iova] == nil ? unmapped ?? .nobodyMapped(isRefused: false) : .agrees)
+          let history = pages[iova] ?? [nil]
+          let found = (history.randomElement(using: &numbers) ?? nil) ?? target
+          translations.append(translation(iova, at: event, to: found))
+          if history.contains(found) {
+            expected.append(.agrees)
+          } else if history.contains(where: { $0 != nil }) {
+            expected.append(.wrongAddress(GPA(found)))
+          } else {
+            expected.append(earlier[iova].map { .afterUnmap($0) } ?? .nobodyMapped(isRefused: false))
+          }
+          for (iova, history) in pages { pages[iova] = [history.last ?? nil] }
+          earlier = unmaps
         }
       }
       let check = TranslationCheck(translations, calls: calls, device: XuanTieDevice())

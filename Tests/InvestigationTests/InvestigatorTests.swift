@@ -20,7 +20,7 @@ import Testing
     #expect(findings.calls.allSatisfy { $0.root != nil && $0.requester != nil })
     #expect(findings.calls.map { $0.requester == Scenario.card } == [true, true, true, true, true, false, false])
     #expect(findings.verifications.count == 7)
-    #expect(findings.verifications.values.count { $0.agrees } == 2)
+    #expect(findings.verifications.count { $0.verification.agrees } == 2)
     #expect(findings.diagnosis.hypotheses.first?.wrongShift?.shift == 48)
     #expect(findings.diagnosis.calls == 6 && findings.diagnosis.disagreeing == 5)
     // The same from the file alone.
@@ -68,7 +68,7 @@ import Testing
     let scenario = try Scenario(rootShift: 30, path: workspace.file("a.iommulens"))
     let findings = try scenario.investigator.findings(reason: "test")
     #expect(findings.check.disagreements.isEmpty && findings.diagnosis.hypotheses.isEmpty)
-    #expect(findings.verifications.values.count { !$0.agrees } == 0)
+    #expect(findings.verifications.count { !$0.verification.agrees } == 0)
   }
 
   private func session(rootShift: Int = 48) throws -> (SimulatedTarget, Investigator, SimulatedDriver.Domain) {
@@ -149,7 +149,7 @@ import Testing
     target.driver.map(domain, 0xffff_f000, to: 0x1_0617_2000)
     let second = try investigator.hit("xt_iommu_map", arguments: arguments(domain, 0x1000, 0x1_0618_0000))
     #expect(second.stops && second.mismatch == nil)
-    #expect(try investigator.requireStore().verifications().values.map(\.verdict) == [.missing(level: 2)])
+    #expect(try investigator.requireStore().verifications().map(\.verification.verdict) == [.missing(level: 2)])
   }
 
   @Test func rulesFilterStopAndEnd() throws {

@@ -85,7 +85,11 @@ import Testing
       try store.append(verification, of: id)
       expected[id] = verification
     }
-    #expect(try store.verifications() == expected)
+    let verifications = try store.verifications()
+    #expect(
+      verifications.count == expected.count
+        && calls.allSatisfy { $0.id.map { verifications[$0] == expected[$0] } ?? false })
+    #expect(verifications.allSatisfy { expected[$0.call] == $0.verification })
 
     var registers = RegisterValues()
     for value in values { registers.byOffset[value] = ~value }

@@ -5,6 +5,7 @@ import PageTables
   static func main() throws {
     let arguments = CommandLine.arguments.dropFirst()
     switch arguments.first {
+    case "store": try Events.store(Array(arguments.dropFirst()))
     case "check": try Events.measureCheck(arguments.last ?? "")
     case "events": try Events.run()
     default:

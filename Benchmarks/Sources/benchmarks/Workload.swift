@@ -9,6 +9,8 @@ import XuanTie
 /// kernel's cache does. Each guest's 4 GiB are mapped in calls of 512 MiB, by VFIO.
 struct Workload {
   private(set) var calls: [RecordedCall] = []
+  /// What was found right after each call.
+  private(set) var verifications: [Verification] = []
   let tables: Tables
   private let profile = XuanTieDriver(signature: .pages)
   private let card: Domain
@@ -44,43 +46,47 @@ struct Workload {
       } else {
         let (iova, pages) = busy[oldest]
         oldest += 1
-        add(card, .unmap, iova, size: 4096, count: pages)
+        let call = add(card, .unmap, iova, size: 4096, count: pages)
         tables.clear(card.root, iova, pages: pages)
+        verify(call, card)
         free.append(iova)
       }
     }
   }
 
   private mutating func map(_ domain: Domain, _ iova: UInt64, to target: UInt64, size: UInt64, count: UInt64) {
-    add(
+    let call = add(
       domain,
       .map(target: GPA(target), protection: [.read, .write], allocation: AllocationFlags(rawValue: 0xa20)), iova,
       size: size, count: count)
     tables.map(domain.root, iova, to: target, pages: size / 4096 * count)
+    verify(call, domain)
   }
 
   private mutating func add(
     _ domain: Domain, _ operation: DriverCall.Operation, _ iova: UInt64, size: UInt64, count: UInt64
-  ) {
+  ) -> DriverCall {
     let isMap = operation != .unmap
-    calls.append(
-      RecordedCall(
-        number: 0,
-        call: DriverCall(
-          function: isMap ? "xt_iommu_map" : "xt_iommu_unmap", operation: operation, domain: domain.pointer,
-          iova: IOVA(iova), length: size * count, pages: DriverCall.Pages(size: size, count: count)),
-        root: domain.root, requester: domain.requester))
+    let call = DriverCall(
+      function: isMap ? "xt_iommu_map" : "xt_iommu_unmap", operation: operation, domain: domain.pointer,
+      iova: IOVA(iova), length: size * count, pages: DriverCall.Pages(size: size, count: count))
+    calls.append(RecordedCall(number: 0, call: call, root: domain.root, requester: domain.requester))
+    return call
   }
 
-  /// Stores the calls in one go, what the last map calls left, and the tables and registers at the end.
+  private mutating func verify(_ call: DriverCall, _ domain: Domain) {
+    verifications.append(Verifier(profile: profile, memory: tables).verify(call, root: domain.root))
+  }
+
+  /// Stores the calls in one go, what was found after each in another, and the tables and registers at the end.
   func store(in store: InvestigationStore) throws {
     let stored = try store.append(calls: calls)
     try store.setFact(Fact.profile, profile.identifier)
     try store.setFact(Fact.satp, "0xa000000000081234")
-    let verifier = Verifier(profile: profile, memory: tables)
-    for call in stored.suffix(5000) where call.call.isMap {
-      if let id = call.id, let root = call.root { try store.append(verifier.verify(call.call, root: root), of: id) }
-    }
+    try store.append(
+      verifications: zip(stored, verifications).compactMap { call, found in
+        call.id.map { (call: $0, verification: found) }
+      })
     try store.append(tables.registers)
     try store.append(snapshot: tables.snapshot, reason: "benchmark")
   }
