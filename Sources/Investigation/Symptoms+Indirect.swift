@@ -168,7 +168,7 @@ extension Symptoms {
         hypothesis.evidence.append(
           "The device was seen to go there, in \(counted(runs.count, "run")) of translations: \(first.sentence)")
       }
-      if case .unmapIncomplete = hypothesis.cause, let first = reached.first {
+      if hypothesis.cause.isWrongUnmapping, let first = reached.first {
         hypothesis.evidence.append(
           "The device was seen to reach it, in \(counted(reached.count, "run")) of translations: \(first.sentence)")
       }

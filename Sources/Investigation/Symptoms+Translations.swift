@@ -31,17 +31,13 @@ extension Symptoms {
       .translatedElsewhere, runs { if case .wrongAddress = $0 { true } else { false } },
       title: { "the device translates \($0.translation.iova) to another address than the call that maps it" },
       remedy: "walk the table there: `iommu walk IOVA -device-walk`.", precedence: 2, isConsequence: !others.isEmpty)
-    let isLeftByUnmap = others.contains {
-      switch $0.cause {
-      case .unmapIncomplete, .unmapsAnother, .wrongShift: true
-      default: false
-      }
-    }
+    // What unmap leaves behind in the tables is said there.
+    let isLeftByUnmap = others.contains(where: \.cause.isWrongUnmapping)
     add(
-      .reachedAfterUnmap, seen.filter(\.isAfterUnmap),
+      .reachedAfterUnmap, isLeftByUnmap ? [] : seen.filter(\.isAfterUnmap),
       title: { "the device reaches \($0.translation.iova) after unmap #\($0.call?.number ?? 0) took it back" },
       remedy: "is the entry cleared, and the IOTLB invalidated behind it? `iommu walk IOVA -device-walk`.",
-      precedence: 1, isConsequence: isLeftByUnmap)
+      precedence: 1, isConsequence: others.contains { $0.wrongShift != nil })
     add(
       .passesUntranslated, runs { $0 == .bypassed },
       title: { "the device's addresses pass untranslated: \($0.translation.iova) is answered with itself" },
@@ -153,6 +149,14 @@ extension Diagnosis.Cause {
       .superpageMisread,
       .latchedFault:
       true
+    default: false
+    }
+  }
+
+  /// Whether it leaves behind what an unmap call should have cleared.
+  var isWrongUnmapping: Bool {
+    switch self {
+    case .unmapIncomplete, .unmapsAnother: true
     default: false
     }
   }

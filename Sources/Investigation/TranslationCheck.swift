@@ -24,6 +24,15 @@ public struct TranslationCheck: Sendable {
     /// The answer was not seen, and the steps do not tell it.
     case unanswered
 
+    /// In words, without what differs from run to run.
+    public var name: String {
+      switch self {
+      case .wrongAddress: "wrong address"
+      case .afterUnmap: "translated after an unmap"
+      default: description
+      }
+    }
+
     /// In words.
     public var description: String {
       switch self {
