@@ -190,13 +190,8 @@ struct Comparison {
 /// Which call maps a guest-physical page now, to name the one that overwrote another. One that overwrote and was unmapped
 /// since has cleared the entry.
 private struct LiveTargets {
-  private struct Mapper: ExtentValue {
-    let call: Int
-    func advanced(by count: UInt64) -> Self { self }
-  }
-
   /// The last call, by root and page number.
-  private var calls: [GPA: ExtentMap<Mapper>] = [:]
+  private var calls: [GPA: ExtentMap<ListPosition>] = [:]
 
   init(_ replay: Replay) {
     // Later calls over earlier ones.
@@ -208,7 +203,7 @@ private struct LiveTargets {
         let (target, contiguous) = run.target(ofPage: range.page.position + done)
         let count = min(contiguous, range.pages - done)
         calls[range.key.root, default: ExtentMap()].set(
-          target.rawValue >> 12, count: count, to: Mapper(call: range.page.call))
+          target.rawValue >> 12, count: count, to: ListPosition(range.page.call))
         done += count
       }
     }
@@ -218,6 +213,6 @@ private struct LiveTargets {
   func call(mapping address: GPA, root: GPA) -> (call: Int?, pages: UInt64) {
     guard let known = calls[root] else { return (nil, .max) }
     let (mapper, pages) = known.value(at: address.rawValue >> 12)
-    return (mapper?.call, pages)
+    return (mapper?.index, pages)
   }
 }

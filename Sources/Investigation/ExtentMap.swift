@@ -1,7 +1,23 @@
+import PageTables
+
 /// What an extent says of its first position, from which follows what it says of the others.
 protocol ExtentValue: Equatable, Sendable, BitwiseCopyable {
   /// What it says of the position `count` further on.
   func advanced(by count: UInt64) -> Self
+}
+
+/// A place in a list, the same for all of an extent.
+struct ListPosition: ExtentValue {
+  let index: Int
+  init(_ index: Int) { self.index = index }
+  func advanced(by count: UInt64) -> Self { self }
+}
+
+extension ExtentMap<ListPosition> {
+  /// Says `value` of `length` bytes from `iova` on. An extent's end has 64 bits, so that the last byte of all is nobody's.
+  mutating func set(_ iova: IOVA, length: UInt64, to value: ListPosition?) {
+    set(iova.rawValue, count: min(length, .max - iova.rawValue), to: value)
+  }
 }
 
 /// An ordered map of 64-bit positions to values, kept as extents: as few as it takes.

@@ -64,6 +64,13 @@ struct RecentTexts {
     }
   }
 
+  /// The one that reads as `text` does, or from now on `text` itself.
+  mutating func shared(_ text: String) -> String {
+    if let known = texts.first(where: { $0 == text }) { return known }
+    add(text)
+    return text
+  }
+
   mutating func add(_ text: String) {
     if texts.count < Self.room {
       texts.append(text)

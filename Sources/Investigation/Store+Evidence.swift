@@ -39,7 +39,11 @@ extension InvestigationStore {
   /// All translations in the order in which they were recorded.
   public func translations() throws(InvestigationError) -> [RecordedTranslation] {
     try read { db in
-      try Row.fetchAll(db, sql: "SELECT * FROM translation ORDER BY event").map(Self.translation)
+      var shared = SharedParts()
+      var found: [RecordedTranslation] = []
+      let rows = try Row.fetchCursor(db, sql: "SELECT * FROM translation ORDER BY event")
+      while let row = try rows.next() { found.append(try Self.translation(row, &shared)) }
+      return found
     }
   }
 
@@ -83,7 +87,23 @@ extension InvestigationStore {
     }
   }
 
-  static func translation(_ row: Row) throws -> RecordedTranslation {
+  /// What many translations have in common, kept once: a million of them are in several lists.
+  struct SharedParts {
+    fileprivate var devices = RecentTexts(), operations = RecentTexts(), paths = RecentTexts()
+    private var registers: [Data: RegisterValues] = [:]
+    private static let room = 64
+
+    fileprivate mutating func registers(stored: Data) throws -> RegisterValues {
+      if let known = registers[stored] { return known }
+      let values = try RegisterValues(stored: stored)
+      if registers.count == Self.room { registers.removeAll(keepingCapacity: true) }
+      registers[stored] = values
+      return values
+    }
+  }
+
+  /// The translation in a row; it shares parts with others.
+  static func translation(_ row: Row, _ shared: inout SharedParts) throws -> RecordedTranslation {
     func access(_ column: String) throws -> Access? {
       guard let code: Int = try row.optional(column) else { return nil }
       guard let access = UInt8(exactly: code).flatMap(Access.init) else {
@@ -100,7 +120,8 @@ extension InvestigationStore {
     var asker: RecordedTranslation.Asker?
     if let device: String = try row.optional("device") {
       asker = RecordedTranslation.Asker(
-        device: device, operation: try row.optional("operation") ?? "", path: try row.optional("path") ?? "",
+        device: shared.devices.shared(device), operation: shared.operations.shared(try row.optional("operation") ?? ""),
+        path: shared.paths.shared(try row.optional("path") ?? ""),
         length: (try row.optional("length") as Int64?).map(unsigned))
     }
     return RecordedTranslation(
@@ -110,7 +131,8 @@ extension InvestigationStore {
       },
       iova: IOVA(unsigned(try row.value("iova"))), count: max(1, unsigned(try row.value("count"))),
       stride: unsigned(try row.value("stride")), access: try access("access"), answer: answer,
-      before: try RegisterValues(stored: row.value("before")), after: try RegisterValues(stored: row.value("after")),
+      before: try shared.registers(stored: row.value("before")),
+      after: try shared.registers(stored: row.value("after")),
       asker: asker)
   }
 

@@ -29,9 +29,7 @@ extension Symptoms {
     _ index: SourceIndices.Index, shift: Int?, table: PagingMode, count: Int
   ) -> Diagnosis.Hypothesis? {
     let expected = table.shift(atLevel: index.level)
-    let refused = (context.translations?.lines ?? []).filter { line in
-      if case .refusedThoughMapped = line.verdict { true } else { false }
-    }
+    let refused = (context.translations?.lines.filter(byVerdict: { $0 == .refusedThoughMapped })).map(Array.init) ?? []
     // The shifts that it may be: one when the CPU's mode is known.
     let possible =
       shift.map { [(PagingMode?.none, $0)] }
@@ -102,7 +100,7 @@ extension Symptoms {
   /// What the steps say in which the device was asked, in words.
   private func stepPatterns() -> [String] {
     guard let span = profile.device.translationSpan else { return [] }
-    let runs = (context.translations?.lines ?? []).map(\.translation).filter { $0.count > 1 }
+    let runs = (context.translations?.lines.lazy.map(\.translation).filter { $0.count > 1 }).map(Array.init) ?? []
     var sentences: [String] = []
     if let run = runs.first(where: { $0.stride == TranslationCheck.unassignedStep && $0.stride != span }) {
       sentences.append(
@@ -159,7 +157,7 @@ extension Symptoms {
   /// `found` with what was seen beside the tables and agrees with it.
   func corroborated(_ found: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     let misled = misledRuns
-    let reached = (context.translations?.lines ?? []).filter(\.isAfterUnmap)
+    let reached = context.translations?.lines.filter(byVerdict: \.isAfterUnmap)
     return found.map { hypothesis in
       var hypothesis = hypothesis
       if let shift = hypothesis.wrongShift, !maps.isEmpty { hypothesis.evidence += besides(shift) }
@@ -168,7 +166,7 @@ extension Symptoms {
         hypothesis.evidence.append(
           "The device was seen to go there, in \(counted(runs.count, "run")) of translations: \(first.sentence)")
       }
-      if hypothesis.cause.isWrongUnmapping, let first = reached.first {
+      if hypothesis.cause.isWrongUnmapping, let reached, let first = reached.first {
         hypothesis.evidence.append(
           "The device was seen to reach it, in \(counted(reached.count, "run")) of translations: \(first.sentence)")
       }
@@ -185,8 +183,9 @@ extension Symptoms {
     if let index = context.sourceIndices.indices.first(where: { $0.level == shift.level }) {
       evidence.append("\(index.source.origin): \(index.source.name) = \(index.source.expression).")
     }
-    let refused = (context.translations?.lines ?? []).filter { $0.verdict == .refusedThoughMapped }
-    if let first = refused.first {
+    if let refused = context.translations?.lines.filter(byVerdict: { $0 == .refusedThoughMapped }),
+      let first = refused.first
+    {
       evidence.append(
         "The device was seen to refuse what is mapped, in \(counted(refused.count, "run")) of translations, first at "
           + "\(first.translation.iova), which map #\(first.call?.number ?? 0) maps to \(first.expected ?? GPA(0)).")

@@ -5,11 +5,13 @@ import PageTables
 extension Symptoms {
   /// Causes that follow from recorded translations; `others` are those that the tables gave.
   func translationCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
-    let seen = context.translations?.disagreements ?? []
+    let seen = context.translations?.disagreements
     let total = context.translations?.lines.count ?? 0
     let explained = misledRuns.values.reduce(into: Set<TranslationCheck.Line>()) { $0.formUnion($1) }
     func runs(_ isOf: (TranslationCheck.Verdict) -> Bool) -> [TranslationCheck.Line] {
-      seen.filter { isOf($0.verdict) && !explained.contains($0) }
+      (seen?.filter(byVerdict: isOf)).map { runs in
+        explained.isEmpty ? Array(runs) : runs.filter { !explained.contains($0) }
+      } ?? []
     }
     var found: [Diagnosis.Hypothesis] = []
     func add(
@@ -34,7 +36,7 @@ extension Symptoms {
     // What unmap leaves behind in the tables is said there.
     let isLeftByUnmap = others.contains(where: \.cause.isWrongUnmapping)
     add(
-      .reachedAfterUnmap, isLeftByUnmap ? [] : seen.filter(\.isAfterUnmap),
+      .reachedAfterUnmap, isLeftByUnmap ? [] : runs(\.isAfterUnmap),
       title: { "the device reaches \($0.translation.iova) after unmap #\($0.call?.number ?? 0) took it back" },
       remedy: "is the entry cleared, and the IOTLB invalidated behind it? `iommu walk IOVA -device-walk`.",
       precedence: 1, isConsequence: others.contains { $0.wrongShift != nil })
@@ -67,18 +69,19 @@ extension Symptoms {
 
   /// Runs that went astray just as the tables say, by the position in ``lines`` of the range that says it.
   var misledRuns: [Int: [TranslationCheck.Line]] {
-    let astray = (context.translations?.disagreements ?? []).filter { $0.wrongAddress != nil }
-    guard !astray.isEmpty else { return [:] }
-    var ranges: [RequesterID?: ExtentMap<LinePosition>] = [:]
+    guard let astray = context.translations?.lines.filter(byVerdict: { $0.wrongAddress != nil }), !astray.isEmpty else {
+      return [:]
+    }
+    var ranges: [RequesterID?: ExtentMap<ListPosition>] = [:]
     for (position, line) in lines.enumerated() where line.tables.target != nil {
       ranges[line.call.requester, default: ExtentMap()]
-        .set(line.iova.rawValue, count: line.length, to: LinePosition(position: position))
+        .set(line.iova, length: line.length, to: ListPosition(position))
     }
     var found: [Int: [TranslationCheck.Line]] = [:]
     for run in astray {
       let iova = run.translation.iova
-      guard let position = ranges[run.translation.requester]?.value(at: iova.rawValue).value?.position,
-        lines[position].tables.target.map({ $0 + (iova - lines[position].iova) }) == run.wrongAddress
+      guard let position = ranges[run.translation.requester]?.value(at: iova.rawValue).value?.index,
+        lines[position].tables.target.map({ $0 + (iova - lines[position].iova) }) == run.verdict.wrongAddress
       else { continue }
       found[position, default: []].append(run)
     }
@@ -109,12 +112,6 @@ extension Symptoms {
   }
 }
 
-/// A range of the comparison, whichever of its addresses.
-private struct LinePosition: ExtentValue {
-  let position: Int
-  func advanced(by count: UInt64) -> LinePosition { self }
-}
-
 extension Verdict {
   /// Where the tables lead instead of where they should.
   fileprivate var target: GPA? {
@@ -125,13 +122,14 @@ extension Verdict {
   }
 }
 
-extension TranslationCheck.Line {
+extension TranslationCheck.Verdict {
   /// Where the device went instead of where it should.
-  fileprivate var wrongAddress: GPA? { if case .wrongAddress(let found) = verdict { found } else { nil } }
-
+  fileprivate var wrongAddress: GPA? { if case .wrongAddress(let found) = self { found } else { nil } }
   /// Whether the device reached what an unmap call had taken back.
-  var isAfterUnmap: Bool { if case .afterUnmap = verdict { true } else { false } }
+  var isAfterUnmap: Bool { if case .afterUnmap = self { true } else { false } }
+}
 
+extension TranslationCheck.Line {
   /// `0xfffff000: 4 translations in steps of 4, refused though mapped by map #1 to 0x106172000.`
   var sentence: String {
     let run =

@@ -218,7 +218,8 @@ extension InvestigationStore {
         for (_, found) in try Self.registers(read, through: read, db) { values = found }
       }
       if let row {
-        let translation = try Self.translation(row)
+        var shared = SharedParts()
+        let translation = try Self.translation(row, &shared)
         if translation.id?.rawValue ?? 0 > read ?? 0 {
           values.merge(translation.after)
         } else {
@@ -289,7 +290,10 @@ extension InvestigationStore {
         guard let about else { throw Damage(what: "a verification is about a call that is not there") }
         contents[event.rawValue] = .one(.wrong(about, verification))
       }
-      for row in try rows("translation") { contents[try row.value("event")] = .translation(try Self.translation(row)) }
+      var shared = SharedParts()
+      for row in try rows("translation") {
+        contents[try row.value("event")] = .translation(try Self.translation(row, &shared))
+      }
       for (event, values) in try Self.registers(first, through: last, db) { contents[event] = .registers(values) }
       for row in try rows("log") { contents[try row.value("event")] = .one(.log(try Self.logLine(row))) }
       for row in try rows("cookie") { contents[try row.value("event")] = .one(.cookie(try Self.cookieRequest(row))) }

@@ -80,17 +80,71 @@ public struct TranslationCheck: Sendable {
     public let expected: GPA?
     /// Whether the answer was not seen, and follows from the steps in which the device was asked.
     public let isByPattern: Bool
+  }
+
+  /// What a run came to, without copies of the run and of the call: a million of them are in several lists.
+  fileprivate struct Judgement {
+    var translation: UInt32 = 0
+    /// The call's position; nil for none.
+    let call: Int32?
+    /// Where that call maps the address; nil where it is no map call.
+    let expected: GPA?
+    let verdict: Verdict
+    let isByPattern: Bool
 
     /// Of this verdict and that under a later state, the one that speaks for the tables; else the later of those under which
     /// the address was mapped. Only what was unmapped all the time was reached after an unmap.
-    fileprivate func orRather(_ later: Line) -> Line {
+    func orRather(_ later: Judgement) -> Judgement {
       if verdict.isGood { return self }
-      return later.verdict.isGood || later.call?.call.isMap == true ? later : self
+      return later.verdict.isGood || later.expected != nil ? later : self
+    }
+  }
+
+  /// Runs with their verdicts.
+  public struct Lines: RandomAccessCollection, Sendable {
+    private let translations: [RecordedTranslation]
+    private let calls: [RecordedCall]
+    private var judged: [Judgement]
+
+    fileprivate init(_ judged: [Judgement], _ translations: [RecordedTranslation], _ calls: [RecordedCall]) {
+      (self.judged, self.translations, self.calls) = (judged, translations, calls)
+    }
+
+    /// 0.
+    public var startIndex: Int { 0 }
+    /// How many runs there are.
+    public var endIndex: Int { judged.count }
+    /// A run with its verdict.
+    public subscript(position: Int) -> Line {
+      let found = judged[position]
+      return Line(
+        translation: translations[Int(found.translation)], verdict: found.verdict,
+        call: found.call.map { calls[Int($0)] }, expected: found.expected, isByPattern: found.isByPattern)
+    }
+
+    /// What they came to.
+    public var verdicts: some Collection<Verdict> { judged.lazy.map(\.verdict) }
+
+    /// Those with a verdict for which `isIncluded` holds.
+    public func filter(byVerdict isIncluded: (Verdict) -> Bool) -> Lines {
+      var chosen = self
+      chosen.judged = judged.filter { isIncluded($0.verdict) }
+      return chosen
+    }
+
+    /// Those that touch `iovas`.
+    fileprivate func filter(in iovas: ClosedRange<IOVA>) -> Lines {
+      var chosen = self
+      chosen.judged = judged.filter {
+        let run = translations[Int($0.translation)]
+        return run.iova <= iovas.upperBound && run.last >= iovas.lowerBound
+      }
+      return chosen
     }
   }
 
   /// The runs, worst first, then in the order in which they were seen.
-  public let lines: [Line]
+  public let lines: Lines
 
   /// QEMU accesses unassigned memory, where a refused access goes, in pieces of this many bytes (`io_mem_unassigned`).
   static let unassignedStep: UInt64 = 4
@@ -101,52 +155,59 @@ public struct TranslationCheck: Sendable {
   /// at any time in between counts. When a call from a text was made is not known beside the translations, so that it
   /// counts whatever unmaps it.
   public init(_ translations: [RecordedTranslation], calls: [RecordedCall], device: any DeviceModel) {
-    var mappings = Mappings()
-    var unmapped = Mappings()
-    for call in calls where call.origin != nil && call.call.isMap { mappings.add(call) }
-    var live = calls.filter { $0.origin == nil && $0.id != nil }[...]
-    var found: [Line] = []
-    for translation in translations {
-      var line = Self.judge(translation, mappings, unmapped, device)
-      while let call = live.first, let made = call.id, translation.id.map({ made < $0 }) ?? true {
-        if call.call.isMap {
-          mappings.add(call)
-          unmapped.remove(call)
-        } else {
-          mappings.remove(call)
-          unmapped.add(call)
+    var mappings = Mappings(calls)
+    var unmapped = Mappings(calls)
+    for (position, call) in calls.enumerated() where call.origin != nil && call.call.isMap { mappings.add(position) }
+    var next = 0
+    var found: [Judgement] = []
+    found.reserveCapacity(translations.count)
+    for (number, translation) in translations.enumerated() {
+      var judged = Self.judge(translation, mappings, unmapped, device)
+      while next < calls.count {
+        let call = calls[next]
+        // Those of texts are there from the beginning.
+        if call.origin == nil, let made = call.id {
+          guard translation.id.map({ made < $0 }) ?? true else { break }
+          if call.call.isMap {
+            mappings.add(next)
+            unmapped.remove(next)
+          } else {
+            mappings.remove(next)
+            unmapped.add(next)
+          }
+          if call.call.iova <= translation.last, call.call.last >= translation.iova {
+            judged = judged.orRather(Self.judge(translation, mappings, unmapped, device))
+          }
         }
-        live = live.dropFirst()
-        if call.call.iova <= translation.last, call.call.last >= translation.iova {
-          line = line.orRather(Self.judge(translation, mappings, unmapped, device))
-        }
+        next += 1
       }
-      found.append(line)
+      judged.translation = UInt32(truncatingIfNeeded: number)
+      found.append(judged)
     }
-    lines = found.enumerated().sorted { ($0.1.verdict.severity, $0.0) < ($1.1.verdict.severity, $1.0) }.map(\.1)
+    found.sort { ($0.verdict.severity, $0.translation) < ($1.verdict.severity, $1.translation) }
+    lines = Lines(found, translations, calls)
   }
 
-  private init(lines: [Line]) { self.lines = lines }
+  private init(lines: Lines) { self.lines = lines }
 
   /// Only the runs that touch `iovas`.
   public func restricted(to iovas: ClosedRange<IOVA>) -> TranslationCheck {
-    TranslationCheck(
-      lines: lines.filter { $0.translation.iova <= iovas.upperBound && $0.translation.last >= iovas.lowerBound })
+    TranslationCheck(lines: lines.filter(in: iovas))
   }
 
   /// The lines on which something is wrong.
-  public var disagreements: [Line] {
-    lines.filter {
-      switch $0.verdict {
+  public var disagreements: Lines {
+    lines.filter(byVerdict: { verdict in
+      switch verdict {
       case .agrees, .works, .unanswered, .nobodyMapped: false
       case .refusedThoughMapped, .sticky, .wrongAddress, .bypassed, .afterUnmap: true
       }
-    }
+    })
   }
 
   private static func judge(
     _ translation: RecordedTranslation, _ mappings: Mappings, _ unmapped: Mappings, _ device: any DeviceModel
-  ) -> Line {
+  ) -> Judgement {
     let ends = translation.count == 1 ? [translation.iova] : [translation.iova, translation.last]
     let judged = ends.map { judge(translation, at: $0, mappings, unmapped, device) }
     return judged.min { $0.verdict.severity < $1.verdict.severity } ?? judged[0]
@@ -155,27 +216,26 @@ public struct TranslationCheck: Sendable {
   private static func judge(
     _ translation: RecordedTranslation, at iova: IOVA, _ mappings: Mappings, _ unmapped: Mappings,
     _ device: any DeviceModel
-  ) -> Line {
+  ) -> Judgement {
     let target = translation.answer.map { $0.address + (iova - translation.iova) }
     let candidates = mappings.calls(covering: iova, requester: translation.requester)
-    let call = candidates.first { $0.target(of: iova) == target } ?? candidates.first
-    let expected = call?.target(of: iova)
-    func line(_ verdict: Verdict, isByPattern: Bool = false) -> Line {
-      Line(translation: translation, verdict: verdict, call: call, expected: expected, isByPattern: isByPattern)
+    let call = candidates.first { mappings.target(of: iova, by: $0) == target } ?? candidates.first
+    let expected = call.flatMap { mappings.target(of: iova, by: $0) }
+    func line(_ verdict: Verdict, isByPattern: Bool = false) -> Judgement {
+      Judgement(call: call, expected: expected, verdict: verdict, isByPattern: isByPattern)
     }
-    func refused(isByPattern: Bool) -> Line {
+    func refused(isByPattern: Bool) -> Judgement {
       if let latched = device.latchedFault(translation.before) {
         return line(.sticky(latched.cause), isByPattern: isByPattern)
       }
       return line(call == nil ? .nobodyMapped(isRefused: true) : .refusedThoughMapped, isByPattern: isByPattern)
     }
-    func translatedUnmapped(isByPattern: Bool = false) -> Line {
+    func translatedUnmapped(isByPattern: Bool = false) -> Judgement {
       guard let taken = unmapped.calls(covering: iova, requester: translation.requester).first else {
         return line(.nobodyMapped(isRefused: false), isByPattern: isByPattern)
       }
-      return Line(
-        translation: translation, verdict: .afterUnmap(taken.number), call: taken, expected: nil,
-        isByPattern: isByPattern)
+      return Judgement(
+        call: taken, expected: nil, verdict: .afterUnmap(unmapped.number(of: taken)), isByPattern: isByPattern)
     }
     guard let answer = translation.answer, let target else {
       guard let span = device.translationSpan, translation.count > 1 else { return line(.unanswered) }
@@ -194,78 +254,52 @@ public struct TranslationCheck: Sendable {
   }
 }
 
-extension RecordedCall {
-  /// Where the call maps `iova`; nil when it is no map call.
-  fileprivate func target(of iova: IOVA) -> GPA? { call.target.map { $0 + (iova - call.iova) } }
-}
-
-/// Which call was the last to map an IOVA, or to unmap it, by requester and table.
+/// Which call was the last to map an IOVA, or to unmap it, by requester and table. Calls go by their position.
 private struct Mappings {
   private struct Owner: Hashable {
     let requester: RequesterID?
     let domain: KVA
   }
 
-  /// Sorted, apart from each other.
-  private struct Range {
-    var first: IOVA, last: IOVA
-    let call: RecordedCall
-  }
+  private let calls: [RecordedCall]
+  private var ranges: [Owner: ExtentMap<ListPosition>] = [:]
 
-  private var ranges: [Owner: [Range]] = [:]
+  init(_ calls: [RecordedCall]) { self.calls = calls }
 
-  /// Gives the range of `call` to it.
-  mutating func add(_ call: RecordedCall) {
-    guard call.call.length > 0, call.call.last >= call.call.iova else { return }
-    remove(call)
-    let range = Range(first: call.call.iova, last: call.call.last, call: call)
-    let owner = Owner(requester: call.requester, domain: call.call.domain)
-    let position = Self.position(of: range.first, in: ranges[owner] ?? [])
-    ranges[owner, default: []].insert(range, at: position)
-  }
+  /// Gives the range of a call to it.
+  mutating func add(_ position: Int) { set(position, to: ListPosition(position)) }
 
-  /// Takes the range of `call` out.
-  mutating func remove(_ call: RecordedCall) {
-    let owner = Owner(requester: call.requester, domain: call.call.domain)
-    let (first, last) = (call.call.iova, call.call.last)
-    guard call.call.length > 0, last >= first, let known = ranges[owner] else { return }
-    let start = Self.position(of: first, in: known)
-    var stop = start
-    var kept: [Range] = []
-    while stop < known.count, known[stop].first <= last {
-      let range = known[stop]
-      if range.first < first {
-        kept.append(Range(first: range.first, last: IOVA(first.rawValue &- 1), call: range.call))
-      }
-      if range.last > last { kept.append(Range(first: IOVA(last.rawValue &+ 1), last: range.last, call: range.call)) }
-      stop += 1
-    }
-    ranges[owner]?.replaceSubrange(start..<stop, with: kept)
-  }
+  /// Takes the range of a call out.
+  mutating func remove(_ position: Int) { set(position, to: nil) }
 
-  /// The first range that does not end before `iova`.
-  private static func position(of iova: IOVA, in ranges: [Range]) -> Int {
-    var low = 0
-    var high = ranges.count
-    while low < high {
-      let middle = (low + high) / 2
-      if ranges[middle].last < iova { low = middle + 1 } else { high = middle }
-    }
-    return low
+  private mutating func set(_ position: Int, to value: ListPosition?) {
+    let (requester, call) = (calls[position].requester, calls[position].call)
+    guard call.length > 0, call.last >= call.iova else { return }
+    ranges[Owner(requester: requester, domain: call.domain), default: ExtentMap()]
+      .set(call.iova, length: call.length, to: value)
   }
 
   /// The calls whose range has `iova`, that of the requester before those of whom nothing is known.
-  func calls(covering iova: IOVA, requester: RequesterID?) -> [RecordedCall] {
-    var found: [RecordedCall] = []
+  func calls(covering iova: IOVA, requester: RequesterID?) -> [Int32] {
+    var found: [Int] = []
     for (owner, known) in ranges {
       if let requester, let mine = owner.requester, requester != mine { continue }
-      let position = Self.position(of: iova, in: known)
-      if known.indices.contains(position), known[position].first <= iova { found.append(known[position].call) }
+      if let position = known.value(at: iova.rawValue).value { found.append(position.index) }
     }
-    return found.sorted {
-      ($0.requester == nil ? 1 : 0, $0.call.domain, $0.number) < (
-        $1.requester == nil ? 1 : 0, $1.call.domain, $1.number
-      )
-    }
+    return found.sorted { order($0) < order($1) }.map { Int32(truncatingIfNeeded: $0) }
   }
+
+  private func order(_ position: Int) -> (Int, KVA, Int) {
+    let call = calls[position]
+    return (call.requester == nil ? 1 : 0, call.call.domain, call.number)
+  }
+
+  /// Where a call maps `iova`; nil when it is no map call.
+  func target(of iova: IOVA, by position: Int32) -> GPA? {
+    let call = calls[Int(position)].call
+    return call.target.map { $0 + (iova - call.iova) }
+  }
+
+  /// The number of a call.
+  func number(of position: Int32) -> Int { calls[Int(position)].number }
 }

@@ -93,16 +93,10 @@ private struct MappingLives {
     let domain: KVA
   }
 
-  private struct Mapper: ExtentValue {
-    /// The call's position.
-    let call: Int
-    func advanced(by count: UInt64) -> Self { self }
-  }
-
   private struct Domain {
     let requester: RequesterID?
-    var mapped = ExtentMap<Mapper>()
-    var untranslated = ExtentMap<Mapper>()
+    var mapped = ExtentMap<ListPosition>()
+    var untranslated = ExtentMap<ListPosition>()
   }
 
   /// Pages that were unmapped and not asked for before.
@@ -162,8 +156,8 @@ private struct MappingLives {
     for life in ended { leave(life.pages, of: life.call, to: life.end) }
     ended = []
     for domain in domains {
-      domain.mapped.forEach { watch($0.start..<$0.end, of: $0.value.call, to: .max) }
-      domain.untranslated.forEach { leave($0.start..<$0.end, of: $0.value.call, to: .max) }
+      domain.mapped.forEach { watch($0.start..<$0.end, of: $0.value.index, to: .max) }
+      domain.untranslated.forEach { leave($0.start..<$0.end, of: $0.value.index, to: .max) }
     }
     domains = []
   }
@@ -194,12 +188,12 @@ private struct MappingLives {
     }
     // A mapping made over another one ends it.
     domains[domain].mapped.forEach(from: pages.lowerBound, to: pages.upperBound) {
-      watch($0.start..<$0.end, of: $0.value.call, to: event)
+      watch($0.start..<$0.end, of: $0.value.index, to: event)
     }
     domains[domain].untranslated.forEach(from: pages.lowerBound, to: pages.upperBound) {
-      ended.append(Ended(domain: domain, pages: $0.start..<$0.end, call: $0.value.call, end: event))
+      ended.append(Ended(domain: domain, pages: $0.start..<$0.end, call: $0.value.index, end: event))
     }
-    let mapper = recorded.call.isMap ? Mapper(call: position) : nil
+    let mapper = recorded.call.isMap ? ListPosition(position) : nil
     domains[domain].mapped.set(pages.lowerBound, count: UInt64(pages.count), to: mapper)
     domains[domain].untranslated.set(pages.lowerBound, count: UInt64(pages.count), to: mapper)
   }

@@ -305,7 +305,7 @@ public enum Terminal {
     var lines = aligned(
       bad.prefix(limit).map { row, count in row + (count == 1 ? [] : ["\(count) times"]) }, indent: "")
     if bad.count > limit { lines.append("… \(bad.count - limit) more: `iommu check -all`.") }
-    let kinds = tally(check.lines.map(\.verdict.name)).map { "\($0.count) \($0.item)" }.joined(separator: "; ")
+    let kinds = tally(check.lines.verdicts.map(\.name)).map { "\($0.count) \($0.item)" }.joined(separator: "; ")
     lines.append("\(counted(check.lines.count, "run")) of translations: \(kinds).")
     return lines.map(printable).joined(separator: "\n")
   }
