@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-gdbs lab test-lab bench lint clean
+.PHONY: all build wheel install setup guest demo test test-gdbs lab test-lab bench notebooks lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -81,6 +81,10 @@ test-lab: build lab
 
 bench:
 	@cd Benchmarks && $(SWIFT) build -c release && taskset -c 0 .build/release/benchmarks
+
+# Runs the notebooks; what they say and draw must be what is committed. `make notebooks RECORD=1` takes the new outputs over.
+notebooks: build
+	@notebooks/run $(if $(RECORD),--record)
 
 lint:
 	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
