@@ -1,7 +1,7 @@
-# What a user runs: `make demo`, `make test`, `make build`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
+# What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build setup guest demo test test-gdbs lab test-lab bench lint clean
+.PHONY: all build wheel install setup guest demo test test-gdbs lab test-lab bench notebooks lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -36,20 +36,39 @@ build: setup
 	@cmp -s $(CORE_SCRATCH)/release/lib_core.so $(CORE) || \
 	  { cp $(CORE_SCRATCH)/release/lib_core.so $(CORE).new && mv -f $(CORE).new $(CORE); }
 
+# A wheel needs a backend from PyPI to be made, nothing to be used. It runs on every Python from 3.8 on, GDB's own included.
+PACKAGER := build/packager
+$(PACKAGER)/bin/hatchling: pyproject.toml
+	@python3 -m venv --clear $(PACKAGER)
+	@$(PACKAGER)/bin/pip install -q --disable-pip-version-check $$(sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
+	@touch $@
+
+wheel: build $(PACKAGER)/bin/hatchling
+	@rm -rf build/wheel
+	@$(PACKAGER)/bin/pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@ls build/wheel/*.whl
+
+# Into the user's own packages, or into a virtual environment: `make install VENV=venv`. Debian guards its packages
+# against pip; the user's are not among them.
+install: wheel
+	@PIP_BREAK_SYSTEM_PACKAGES=1 $(PACKAGER)/bin/pip --python "$(or $(VENV),$$(command -v python3))" install -q \
+	  --disable-pip-version-check --no-index --no-deps --force-reinstall $(if $(VENV),,--user) build/wheel/*.whl
+	@echo "Installed. For GDB: source $$("$(if $(VENV),$(VENV)/bin/)python3" -m iommulens --gdb-script)"
+
 guest: setup
 	@$(MAKE) -s -C lab/guest
 
 demo: build guest
 	@lab/guest/demo $(SCENARIO)
 
-test: build guest
+test: build wheel guest
 	@$(SWIFT) build --build-tests
 	@SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
-test-gdbs: build guest
+test-gdbs: build wheel guest
 	@gdbs=$$(lab/gdbs/install) && $(SWIFT) build --build-tests && IOMMULENS_GDBS=$$gdbs SWIFT_BACKTRACE=enable=no \
-	  $(SWIFT) test --skip-build --filter 'CoreModuleTests|GDBMatrixTests'
+	  $(SWIFT) test --skip-build --filter 'CoreModuleTests|InvestigationClassTests|GDBMatrixTests|PackageTests'
 
 # A real kernel with the driver on a QEMU with the device: minutes once, then at once.
 lab: setup
@@ -62,6 +81,10 @@ test-lab: build lab
 
 bench:
 	@cd Benchmarks && $(SWIFT) build -c release && taskset -c 0 .build/release/benchmarks
+
+# Runs the notebooks; what they say and draw must be what is committed. `make notebooks RECORD=1` takes the new outputs over.
+notebooks: build
+	@notebooks/run $(if $(RECORD),--record)
 
 lint:
 	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources

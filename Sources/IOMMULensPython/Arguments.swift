@@ -107,6 +107,10 @@ struct Arguments {
   func uint64List(_ name: String) throws -> [UInt64] { try object(name).list(name, of: PythonReference.uint64) }
   /// A list or tuple of texts.
   func stringList(_ name: String) throws -> [String] { try object(name).list(name, of: PythonReference.string) }
+  /// A file's name.
+  func path(_ name: String) throws -> String { try object(name).path(name) }
+  /// A list or tuple of files' names.
+  func pathList(_ name: String) throws -> [String] { try object(name).list(name, of: PythonReference.path) }
   /// A tree of plain values.
   func value(_ name: String) throws -> PythonValue { try object(name).value(name) }
 

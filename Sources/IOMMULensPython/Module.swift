@@ -1,4 +1,10 @@
 public import CPython
+internal import IOMMUModel
+internal import Investigation
+internal import XuanTie
+
+/// The IOMMU families that the extension knows.
+let tenants: [any Tenant.Type] = [XuanTie.self]
 
 /// Creates the module `iommulens._core`: what Python calls when it imports `_core.abi3.so`.
 @c(PyInit__core) public func createModule() -> UnsafeMutablePointer<PyObject>? {
@@ -8,6 +14,7 @@ public import CPython
     try module.add("version", "0.1.0")
     try module.add(PythonClass(constructor: pageTableConstructor, methods: pageTableMethods))
     try module.add(PythonClass(constructor: sessionConstructor, methods: sessionMethods))
+    try module.add(PythonClass(constructor: investigationConstructor, methods: investigationMethods))
     return module.reference.handedOver()
   } catch {
     Exceptions.current.raise(error)

@@ -48,6 +48,15 @@ extension PythonReference {
     return String(decoding: utf8, as: UTF8.self)
   }
 
+  /// A file's name: text, or an object such as pathlib's that has one.
+  func path(_ name: String) throws -> String {
+    guard let text = borrow({ PyOS_FSPath($0) }) else {
+      let exception = PythonException.pending()
+      throw exception.isInstance(of: .typeError) ? mismatch(name, "a str or a path") : exception
+    }
+    return try PythonReference(owning: text).string(name)
+  }
+
   /// A copy of a `bytes`, `bytearray`, `memoryview` or other buffer.
   func bytes(_ name: String) throws -> [UInt8] { try withBytes(name) { [UInt8]($0) } }
 

@@ -125,13 +125,9 @@ var deviceMethods: [CFunction] {
         "Passes what was recorded on all sides, in order, as pieces of text to emit(text); at most `count` entries."
       ) { session, arguments in
         let store = try session.investigator.requireStore()
-        let count = try arguments.optionalInt("count")
-        guard count.map({ $0 > 0 }) ?? true else { throw InvalidArgument("The number of entries must be at least 1.") }
+        let count = try arguments.entryCount()
         let emit = try arguments.callable("emit")
-        let (device, version) = try Terminal.vocabulary(of: store, tenants: session.tenants)
-        try Terminal.timeline(
-          Timeline(store), iovas: try arguments.iovas(), last: count, device: device, version: version
-        ) { text in
+        try Terminal.timeline(of: store, iovas: try arguments.iovas(), last: count, tenants: tenants) { text in
           _ = try emit.call(.string(text))
           try checkInterrupted()
         }

@@ -4,7 +4,6 @@ internal import Investigation
 internal import LinuxKernel
 internal import PageTables
 internal import Reports
-internal import XuanTie
 
 /// What Python's `Session` holds: an investigator and the debugger it asks.
 final class Session {
@@ -12,7 +11,6 @@ final class Session {
   let investigator: Investigator
   /// The same on QEMU's side.
   let device: DeviceInvestigator
-  let tenants: [any Tenant.Type] = [XuanTie.self]
   /// The side that the symbols are of; nil until it was looked for.
   var knownSide: SessionSide?
   /// The call before the last hit, when its entries were wrong and the user has not been told yet.
@@ -111,6 +109,13 @@ extension Arguments {
       throw InvalidArgument("'\(text)' is not a device: give its PCI address, 0000:00:01.0.")
     }
     return device
+  }
+
+  /// How many entries of a timeline to show; nil for all.
+  func entryCount() throws -> Int? {
+    let count = try optionalInt("count")
+    guard count.map({ $0 > 0 }) ?? true else { throw InvalidArgument("The number of entries must be at least 1.") }
+    return count
   }
 
   /// The IOVAs from `first` to `last`, inclusive; nil when neither is given.
@@ -482,14 +487,10 @@ private var kernelMethods: [CFunction] {
         $0, $1, $2, "import_texts(paths)",
         "Takes in evidence from text files; returns what was read and what was not."
       ) { session, arguments in
-        let profiles = session.tenants.flatMap { $0.profiles }
-        let reader = EvidenceReader(profiles: profiles)
         let store = try session.investigator.requireStore()
-        let extractions = try arguments.stringList("paths").map { path in
-          reader.read(try EvidenceFile.bytes(at: path), name: path)
-        }
-        let result = try EvidenceImport(extractions, into: store, profiles: profiles)
-        return .string(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
+        let paths = try arguments.stringList("paths")
+        return .string(
+          try Terminal.imported(paths, tenants: tenants) { () throws(InvestigationError) in store })
       }
     },
     {

@@ -47,6 +47,15 @@ public final class InvestigationStore {
     }
   }
 
+  /// Whether there is a file at `path`, whatever it is.
+  public static func exists(at path: String) -> Bool { access(path, F_OK) == 0 }
+
+  /// Opens the investigation at `path`; an error rather than a new one when there is none.
+  public convenience init(existing path: String, side: String) throws(InvestigationError) {
+    guard Self.exists(at: path) else { throw InvestigationError("\(path) does not exist.") }
+    try self.init(path: path, side: side)
+  }
+
   /// Whether `other` names this investigation's file.
   func isSameFile(as other: String) -> Bool {
     var mine = stat()
@@ -60,6 +69,8 @@ public final class InvestigationStore {
 
   /// What is not an investigation must not be touched; an empty or missing file becomes one.
   private static func refuseForeignFile(_ path: String) throws {
+    // For these SQLite would make a database that is gone with the process.
+    if ["", ":memory:"].contains(path) { throw InvestigationError("'\(path)' is not the name of a file.") }
     var status = stat()
     guard stat(path, &status) == 0 else {
       let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path

@@ -5,6 +5,20 @@ import LinuxKernel
 import PageTables
 
 extension Terminal {
+  /// Takes the texts at `paths` into an investigation, and tells what they gave. The investigation is opened, or made, once
+  /// they all could be read.
+  public static func imported(
+    _ paths: [String], tenants: [any Tenant.Type], into open: () throws(InvestigationError) -> InvestigationStore
+  ) throws(InvestigationError) -> String {
+    let profiles = tenants.flatMap { $0.profiles }
+    let reader = EvidenceReader(profiles: profiles)
+    var extractions: [Extraction] = []
+    for path in paths { extractions.append(reader.read(try EvidenceFile.bytes(at: path), name: path)) }
+    let store = try open()
+    let result = try EvidenceImport(extractions, into: store, profiles: profiles)
+    return imported(result, into: store, devices: profiles.map(\.device))
+  }
+
   /// What texts gave, in a table a text, and what a diagnosis still needs.
   public static func imported(
     _ result: EvidenceImport, into store: InvestigationStore, devices: [any DeviceModel]

@@ -22,6 +22,15 @@ extension Terminal {
     if !piece.isEmpty { try emit(piece) }
   }
 
+  /// Hands out the timeline of `store` in pieces of text, in the words of the device and the kernel that it names.
+  public static func timeline(
+    of store: InvestigationStore, iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, tenants: [any Tenant.Type],
+    emit: (String) throws -> Void
+  ) throws {
+    let (device, version) = try vocabulary(of: store, tenants: tenants)
+    try timeline(Timeline(store), iovas: iovas, last: last, device: device, version: version, emit: emit)
+  }
+
   /// What a timeline of `store` takes its words from: the device that it names, by its driver or by itself, and the kernel's
   /// version.
   public static func vocabulary(
@@ -141,7 +150,7 @@ extension RecordedTranslation.Asker {
 
 extension Access {
   /// As a verb: `read`, `write`, `read and write`; a probe wants neither.
-  var words: String {
+  public var words: String {
     switch self {
     case .none: "probe"
     case .read: "read"

@@ -355,6 +355,9 @@ public enum Terminal {
     return counts
   }
 
+  /// Groups of ranges that a comparison shows where nobody asked for all.
+  public static let worstRanges = 20
+
   /// Everything that a comparison says, of all or of what lies in `iovas`: of tables and device, of what the device was seen to
   /// translate, and of the record.
   public static func check(of findings: Findings, in iovas: ClosedRange<IOVA>? = nil, limit: Int?) -> String {

@@ -19,6 +19,9 @@ import XuanTie
 
   /// The IOMMU families that this command line knows.
   static let tenants: [any Tenant.Type] = [XuanTie.self]
+
+  /// How its sessions are named in an investigation.
+  static let side = "command line"
 }
 
 /// `iommulens import`.
@@ -32,12 +35,10 @@ struct Import: ParsableCommand {
   var investigation = "investigation.iommulens"
 
   func run() throws {
-    let profiles = IOMMULens.tenants.flatMap { $0.profiles }
-    let reader = EvidenceReader(profiles: profiles)
-    let extractions = try files.map { reader.read(try EvidenceFile.bytes(at: $0), name: $0) }
-    let store = try InvestigationStore(path: investigation, side: "command line")
-    let result = try EvidenceImport(extractions, into: store, profiles: profiles)
-    print(Terminal.imported(result, into: store, devices: profiles.map(\.device)))
+    print(
+      try Terminal.imported(files, tenants: IOMMULens.tenants) { () throws(InvestigationError) in
+        try InvestigationStore(path: investigation, side: IOMMULens.side)
+      })
   }
 }
 
@@ -46,16 +47,10 @@ struct InvestigationFile: ParsableArguments {
   @Argument(help: "An investigation file, *.iommulens.") var file: String
 
   /// The file; an error rather than a new one when it does not exist.
-  func open() throws -> InvestigationStore { try existing(file) }
+  func open() throws -> InvestigationStore { try InvestigationStore(existing: file, side: IOMMULens.side) }
 
   /// What follows from it.
   func findings() throws -> Findings { try Findings(offline: open(), tenants: IOMMULens.tenants) }
-}
-
-/// The investigation at `path`; an error rather than a new one when there is none.
-func existing(_ path: String) throws -> InvestigationStore {
-  guard FileManager.default.fileExists(atPath: path) else { throw InvestigationError("\(path) does not exist.") }
-  return try InvestigationStore(path: path, side: "command line")
 }
 
 /// `iommulens show`.
@@ -80,7 +75,7 @@ struct Check: ParsableCommand {
 
   func run() throws {
     let findings = try file.findings()
-    print(Terminal.check(of: findings, limit: all ? nil : 20))
+    print(Terminal.check(of: findings, limit: all ? nil : Terminal.worstRanges))
   }
 }
 
@@ -115,9 +110,7 @@ struct ShowTimeline: ParsableCommand {
   func run() throws {
     if let last, last < 1 { throw ValidationError("--last must be at least 1, not \(last).") }
     let iovas = try iova.map(range)
-    let store = try file.open()
-    let (device, version) = try Terminal.vocabulary(of: store, tenants: IOMMULens.tenants)
-    try Terminal.timeline(Timeline(store), iovas: iovas, last: last, device: device, version: version) {
+    try Terminal.timeline(of: file.open(), iovas: iovas, last: last, tenants: IOMMULens.tenants) {
       print($0, terminator: "")
     }
   }
@@ -145,7 +138,8 @@ struct TableSource: ParsableArguments {
     guard given.count == 1 else { throw ValidationError("Name one of --ram, --core and --investigation.") }
     if let core { return try ELFCoreMemory(path: core) }
     if let investigation {
-      return try SnapshotMemory(pages: existing(investigation).snapshot())
+      let store = try InvestigationStore(existing: investigation, side: IOMMULens.side)
+      return try SnapshotMemory(pages: store.snapshot())
     }
     let parts = (ram ?? "").split(separator: "@", maxSplits: 1).map(String.init)
     guard parts.count == 2 else { throw ValidationError("--ram needs the file's address: FILE@0x80000000.") }

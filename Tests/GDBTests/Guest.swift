@@ -10,6 +10,9 @@ struct Guest: Sendable, CustomTestStringConvertible {
   var signature = "6.x"
   var ram = "file"
 
+  /// The file that a user sources in a checkout.
+  static let plugin = "gdb-scripts/iommulens-gdb.py"
+
   static let top = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL.path
 
   var testDescription: String { "root shift \(rootShift), \(cpu), \(signature), \(ram)" }
@@ -20,7 +23,9 @@ struct Guest: Sendable, CustomTestStringConvertible {
   /// What GDB prints for `commands`, connected to the guest with its symbols and the plugin loaded; the guest stands at
   /// its first instruction. `$DIR` in the commands is a scratch directory; in the output it stands for that directory
   /// again, `$TOP` for the checkout and `$PID` for QEMU's process.
-  func debug(_ commands: String, gdb: Host = .gdb("gdb-multiarch")) async throws -> String {
+  func debug(
+    _ commands: String, gdb: Host = .gdb("gdb-multiarch"), plugin: String = Guest.plugin
+  ) async throws -> String {
     try #require(
       FileManager.default.fileExists(atPath: Guest.top + "/" + program), "\(program) is missing: run make guest first.")
     return try await Guest.inScratch { directory in
@@ -31,7 +36,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
         set style enabled off
         file \(program)
         target remote \(directory)/gdb.sock
-        source gdb-scripts/iommulens-gdb.py
+        source \(plugin)
         echo ----\\n
         \(commands.replacing("$DIR", with: directory))
 
@@ -48,7 +53,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
   /// What GDB prints for `commands` while another machine runs; `$DIR/gdb.sock` is its gdbstub.
   static func beside(_ machine: String, _ commands: String) async throws -> String {
     try await inScratch { directory in
-      let script = "set width 0\nset confirm off\nsource gdb-scripts/iommulens-gdb.py\necho ----\\n\n"
+      let script = "set width 0\nset confirm off\nsource \(Guest.plugin)\necho ----\\n\n"
       try (script + commands.replacing("$DIR", with: directory) + "\n").write(
         toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
       let socket = "-chardev socket,path=\(directory)/gdb.sock,server=on,wait=off,id=gdb0 -gdb chardev:gdb0"
@@ -63,10 +68,12 @@ struct Guest: Sendable, CustomTestStringConvertible {
   }
 
   /// What a GDB without any guest prints for `commands`; `$DIR` and `$TOP` as in ``debug(_:gdb:)``.
-  static func alone(_ commands: String, gdb: Host = .gdb("gdb-multiarch")) async throws -> String {
+  static func alone(
+    _ commands: String, gdb: Host = .gdb("gdb-multiarch"), plugin: String = Guest.plugin
+  ) async throws -> String {
     guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
     return try await inScratch { directory in
-      let script = "set width 0\nsource gdb-scripts/iommulens-gdb.py\necho ----\\n\n"
+      let script = "set width 0\nsource \(plugin)\necho ----\\n\n"
       try (script + commands.replacing("$DIR", with: directory) + "\n").write(
         toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
       return try await output(

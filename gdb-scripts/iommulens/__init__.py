@@ -6,6 +6,7 @@ In GDB, source `iommulens-gdb.py`. Outside GDB, this package gives notebooks the
 from ._core import (  # noqa: F401
     Error,
     InvalidArgument,
+    Investigation,
     InvestigationError,
     PageTable,
     TargetError,

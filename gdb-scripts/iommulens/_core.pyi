@@ -1,6 +1,8 @@
 """What IOMMULens knows, for Python. Built from Sources/IOMMULensPython; see `make build`."""
 
 from collections.abc import Callable
+from os import PathLike
+from types import TracebackType
 from typing import Literal, Protocol, SupportsIndex, TypedDict, final
 
 version: str
@@ -389,3 +391,141 @@ class Session:
 
     def markdown(self) -> str:
         """The investigation as Markdown."""
+
+class Call(TypedDict):
+    """One call of the driver's map or unmap function. Addresses and sizes are in bytes."""
+
+    event: int
+    """Its number in the investigation, which orders everything that was recorded."""
+    kind: Literal["map", "unmap"]
+    number: int
+    """1 for the first call of its kind."""
+    function: str
+    domain: int
+    """The kernel-virtual address of the domain; 0 where the call was seen without it."""
+    iova: int
+    length: int
+    page_size: int | None
+    page_count: int | None
+    """Size and number of pages; None where the driver is passed a length only."""
+    target: int | None
+    """The guest-physical address that a map call asks for; None for an unmap."""
+    prot: int | None
+    """IOMMU_READ (1), IOMMU_WRITE (2), IOMMU_CACHE (4) and so on; None where it was not seen."""
+    gfp: int | None
+    requester: str | None
+    """The device, `0000:00:01.0`."""
+    root: int | None
+    """The guest-physical address of the domain's root table."""
+    mode: Mode | None
+    callers: list[str]
+    """The functions above, innermost first."""
+    origin: str | None
+    """The text and line that told of the call; None for one seen in a debugger."""
+    verdict: str | None
+    """What the tables held right after the call, against what they should: `agrees`, `missing`, `wrong address`, …; None for
+    a call that was not verified."""
+    finding: str | None
+    """The verdict with its particulars."""
+    pages_checked: int | None
+    """Leaf entries that were compared: all, or an even sample of a large call."""
+    pages_right: int | None
+
+class Translation(TypedDict):
+    """Translations that the device made: one, or a run of equal ones at even distances."""
+
+    event: int
+    requester: str | None
+    iova: int
+    """The first address."""
+    count: int
+    stride: int
+    """Bytes from one to the next; 0 for a single one."""
+    access: Literal["none", "read", "write", "read and write"] | None
+    """What was wanted, `none` for a probe. None here and in what follows: not seen."""
+    target: int | None
+    """Where the first one was sent: a guest-physical address."""
+    mask: int | None
+    """The bytes that the answer covers, minus one."""
+    permission: Literal["none", "read", "write", "read and write"] | None
+    """What the answer allows."""
+    refused: bool | None
+    device: str | None
+    """The device model that asked, the function in it that did, and how it accessed memory."""
+    operation: str | None
+    path: str | None
+    length: int | None
+    """Bytes of the whole access."""
+    before: dict[str, int]
+    after: dict[str, int]
+    """The IOMMU's registers by name, before the first and after the last."""
+
+class Hypothesis(TypedDict):
+    """A cause that would explain what disagrees."""
+
+    place: int
+    """In the ranking: 1 for the best."""
+    title: str
+    explained: int
+    total: int
+    """How much of what disagrees it explains, of how much; both counted in `unit`s."""
+    unit: str
+    evidence: list[str]
+    against: list[str]
+    effects: list[str]
+    remedy: str
+    """Where to look, and what to change."""
+    open_question: str | None
+    """What would narrow it down, and the command that finds out; None when nothing is open."""
+
+@final
+class Investigation:
+    """An investigation's file, `*.iommulens`, outside a debugger; also as a context manager.
+
+    Where there is no such file, import_texts() makes it. Everything else then raises InvestigationError, as every method
+    does after close(). What other processes add meanwhile is seen.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None: ...
+    def __enter__(self) -> "Investigation":
+        """The investigation itself."""
+
+    def __exit__(
+        self, type: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes the investigation."""
+
+    def close(self) -> None:
+        """Lets the file go; every other method raises InvestigationError from then on."""
+
+    def import_texts(self, paths: list[str | PathLike[str]] | tuple[str | PathLike[str], ...]) -> str:
+        """Takes in evidence from text files; returns what was read and what was not.
+
+        Texts of one call are taken together, as `iommulens import` does. A text that is known already adds nothing.
+        """
+
+    def check(self, iova: SupportsIndex | None = None, all: bool = False) -> str:
+        """Compares recorded calls, tables and device, for one IOVA or for all: the worst 20 groups of ranges, or `all`."""
+
+    def diagnose(self) -> str:
+        """The hypotheses that explain what disagrees, best first, as text."""
+
+    def hypotheses(self) -> list[Hypothesis]:
+        """The hypotheses that explain what disagrees, best first, as data."""
+
+    def timeline(
+        self,
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        count: SupportsIndex | None = None,
+    ) -> str:
+        """What was recorded on all sides, in order; about the IOVAs `first` to `last` only, at most `count` entries at the end."""
+
+    def markdown(self) -> str:
+        """The investigation as Markdown."""
+
+    def calls(self) -> list[Call]:
+        """The driver's map and unmap calls in the order in which they were recorded, as data."""
+
+    def translations(self) -> list[Translation]:
+        """What the device was seen to translate, in the order in which it was recorded, as data."""
