@@ -14,7 +14,8 @@ PLUGIN = os.path.join(TOP, "gdb-scripts", "iommulens-gdb.py")
 CORE = os.path.join(TOP, "gdb-scripts", "iommulens", "_core.abi3.so")
 GDB = os.environ.get("GDB", "gdb-multiarch")
 GUEST = os.path.join(TOP, "build", "lab", "guest", "guest.elf")
-RUNS = 3
+# Processes whose median is a figure.
+RUNS = int(os.environ.get("IOMMULENS_BENCH_RUNS", "3"))
 
 
 def row(goal_id, what, figure, ratio, goal, verdict, note=""):

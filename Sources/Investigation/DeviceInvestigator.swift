@@ -394,7 +394,10 @@ extension DeviceInvestigator: DeviceView {
 
   /// Guest memory: the RAM file, else the process's memory, else through GDB.
   public func memory() throws(TargetError) -> (source: any PhysicalMemory, explanation: String) {
-    if let known = knownMemory, knownMemory?.isCurrent() == true { return (known.source, known.explanation) }
+    if let known = knownMemory, known.isCurrent() {
+      knownMemory?.settle()
+      return (known.source, known.explanation)
+    }
     guard let process = target.process() else {
       throw TargetError("No guest memory: QEMU is not running. `run` starts it, `attach PID` joins one that runs.")
     }

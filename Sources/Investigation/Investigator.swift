@@ -96,7 +96,10 @@ public final class Investigator {
 
   /// Guest memory and where it comes from.
   public func memory() throws(TargetError) -> (source: any PhysicalMemory, explanation: String) {
-    if let known = knownMemory, knownMemory?.isCurrent() == true { return (known.source, known.explanation) }
+    if let known = knownMemory, known.isCurrent() {
+      knownMemory?.settle()
+      return (known.source, known.explanation)
+    }
     guard let connection = target.connection() else {
       throw TargetError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
     }

@@ -36,12 +36,16 @@ struct ResolvedMemory {
     isCertain = false
   }
 
-  /// Whether memory still lies where it was found, asked once each time the guest has run. Where nobody answers, nobody says
+  /// Whether memory still lies where it was found: asked while the guest may have moved it. Where nobody answers, nobody says
   /// that it moved.
-  mutating func isCurrent() -> Bool {
+  ///
+  /// Changes nothing: what the debugger does to answer may come back to whoever keeps this value.
+  func isCurrent() -> Bool {
     if isCertain { return true }
     guard let now = try? locate() else { return true }
-    isCertain = now == places
-    return isCertain
+    return now == places
   }
+
+  /// Nobody need ask again until the guest runs.
+  mutating func settle() { isCertain = true }
 }

@@ -57,4 +57,18 @@ import Testing
     #expect(word(0x8000_0000, investigator) == "0x7")
     #expect(word(0x8800_0000, investigator).contains("outside guest RAM, which holds 0x80000000-0x87ffffff"))
   }
+
+  /// A debugger that asks the monitor may tell of an event before the answer comes: that comes back to the same investigator.
+  @Test func anEventWhileTheMonitorIsAskedDoesNoHarm() {
+    let investigator = investigator()
+    target.driver.memory[0x8000_0000] = 7
+    target.whenMonitored = { investigator.targetRan() }
+    for _ in 0..<3 {
+      investigator.targetRan()
+      #expect(word(0x8000_0000, investigator) == "0x7")
+    }
+    target.whenMonitored = { investigator.forgetTarget() }
+    investigator.targetRan()
+    #expect(word(0x8000_0000, investigator) == "0x7")
+  }
 }

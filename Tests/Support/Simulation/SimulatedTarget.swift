@@ -12,6 +12,8 @@ package final class SimulatedTarget: Target {
   package var parameters = ["domain", "iova", "paddr", "pgsize", "pgcount", "iommu_prot", "gfp", "mapped"]
   /// Without a monitor neither registers nor RAM ranges can be had.
   package var hasMonitor = true
+  /// What a debugger's own events make of a question to the monitor, before it is answered.
+  package var whenMonitored: () -> Void = {}
   /// Where RAM is, as the monitor tells it.
   package var ram = ["0000000080000000-000000008fffffff (prio 0, ram): riscv_virt_board.ram"]
 
@@ -78,6 +80,7 @@ package final class SimulatedTarget: Target {
 
   package func monitor(_ command: String) throws(TargetError) -> String {
     questions.append("monitor \(command)")
+    whenMonitored()
     guard hasMonitor else { throw TargetError("The stub has no monitor.") }
     let words = command.split(separator: " ")
     switch words.first {
