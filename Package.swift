@@ -85,7 +85,9 @@ let package = Package(
       name: "EvidenceTests",
       dependencies: ["Evidence", "LinuxKernel", "Reports", "XuanTie", "Simulation", "Randomness"],
       swiftSettings: strict),
-    .testTarget(name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation"], swiftSettings: strict),
+    .testTarget(
+      name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation", "Randomness"],
+      swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],

@@ -8,7 +8,11 @@ public final class CallableMemory: PhysicalMemory {
   /// Answers with exactly so many bytes from that address on, or throws; the error's text becomes the reason.
   public typealias Reader = (_ address: GPA, _ count: Int) throws -> [UInt8]
 
+  /// Answers with the whole pages at those addresses, one behind the other, or throws where one of them cannot be read.
+  public typealias PageReader = (_ pages: [GPA]) throws -> [UInt8]
+
   private let reader: Reader
+  private let pageReader: PageReader?
   private let ranges: RangeTable?
   private var pages: [GPA: [UInt8]] = [:]
 
@@ -19,8 +23,11 @@ public final class CallableMemory: PhysicalMemory {
   ///
   /// Give the ranges of RAM: QEMU's stub answers for addresses where there is none, and a whole page of registers
   /// must not be read to look at one.
-  public init(ranges: [MemoryRange]? = nil, reader: @escaping Reader) {
+  ///
+  /// `pageReader`, where there is one, fetches pages that lie apart in one request.
+  public init(ranges: [MemoryRange]? = nil, reader: @escaping Reader, pageReader: PageReader? = nil) {
     self.reader = reader
+    self.pageReader = pageReader
     self.ranges = ranges.map { RangeTable($0.map { ($0, $0.start.rawValue) }, name: "guest RAM") }
   }
 
@@ -54,9 +61,10 @@ public final class CallableMemory: PhysicalMemory {
     }
   }
 
-  /// One request for pages that follow each other.
+  /// One request for all that are not known yet, or where there is no way to ask so for each that follow each other.
   public func readPages(_ pages: [GPA], into buffer: UnsafeMutableRawBufferPointer) -> Int {
     let wanted = min(pages.count, buffer.count / 4096)
+    fetch(pages[..<wanted])
     var done = 0
     while done < wanted {
       let first = pages[done]
@@ -72,6 +80,19 @@ public final class CallableMemory: PhysicalMemory {
       done += run
     }
     return done
+  }
+
+  /// Fetches the unknown ones of `wanted` together. Where that fails, each is asked for by itself and tells its own reason.
+  private func fetch(_ wanted: ArraySlice<GPA>) {
+    guard let pageReader else { return }
+    var unknown: [GPA] = []
+    for page in wanted where pages[page] == nil && !unknown.contains(page) && isWhole(page) { unknown.append(page) }
+    while !unknown.isEmpty {
+      let batch = Array(unknown.prefix(Self.mostPagesARequest))
+      unknown.removeFirst(batch.count)
+      guard batch.count > 1, let bytes = try? pageReader(batch), bytes.count == batch.count * 4096 else { continue }
+      for (slot, page) in batch.enumerated() { pages[page] = Array(bytes[slot * 4096..<(slot + 1) * 4096]) }
+    }
   }
 
   /// Whether RAM covers the whole page, so that it may be read and kept whole.

@@ -25,7 +25,7 @@ public struct GuestMemoryResolver {
   ///
   /// - Parameters:
   ///   - process: from ``QEMUProcess/init(behind:)``.
-  ///   - monitor: asks the same QEMU; nil where it cannot be asked, and then only ``resolve(_:)`` works.
+  ///   - monitor: asks the same QEMU; nil where it cannot be asked, and then ``locate()`` fails.
   ///   - debugger: reads guest-physical memory in the slow, certain way; the fast way is compared with it. Nil: not compared.
   public init(process: QEMUProcess, monitor: Monitor?, debugger: CallableMemory.Reader?) {
     self.process = process
@@ -33,41 +33,59 @@ public struct GuestMemoryResolver {
     self.debugger = debugger
   }
 
-  /// Asks the monitor where RAM is, then takes for each region the file behind it, else the process's memory.
-  ///
-  /// Throws where not one region can be reached (with the reason of the last attempt), where the monitor does not
-  /// answer, and ``MemoryError/anotherGuest(address:place:)`` where the bytes are not those that the debugger reads.
-  public func resolve() throws(MemoryError) -> Resolution {
-    let regions = try RAMRegion.all(inMemoryTree: try ask(RAMRegion.memoryTreeCommand))
-    var located: [(region: RAMRegion, host: HVA)] = []
-    var refusal: MemoryError?
-    for region in regions {
-      let answer = try ask(region.hostAddressCommand)
-      do throws(MemoryError) { located.append((region, try region.hostAddress(in: answer))) } catch { refusal = error }
-    }
-    if located.isEmpty, let refusal { throw refusal }
-    let found = try resolve(located)
-    return Resolution(
-      source: found.source, explanation: found.explanation, reached: found.reached,
-      missed: regions.filter { !found.reached.contains($0) })
+  /// Where a region lies in QEMU's own address space.
+  public struct Place: Hashable, Sendable {
+    /// The region.
+    public let region: RAMRegion
+    /// QEMU's address of its first byte; nil where QEMU does not tell.
+    public let host: HVA?
+
+    /// A place.
+    public init(region: RAMRegion, host: HVA?) { (self.region, self.host) = (region, host) }
   }
 
-  /// The same for regions of which QEMU's own addresses are known already. Throws as ``resolve()`` does.
-  public func resolve(_ located: [(region: RAMRegion, host: HVA)]) throws(MemoryError) -> Resolution {
+  /// Asks the monitor where RAM is now. Memory that was resolved stays good as long as the answer is the same.
+  ///
+  /// Throws where the monitor does not answer, and where it refuses to tell of every region.
+  public func locate() throws(MemoryError) -> [Place] {
+    var places: [Place] = []
+    var refusal: MemoryError?
+    for region in try RAMRegion.all(inMemoryTree: try ask(RAMRegion.memoryTreeCommand)) {
+      let answer = try ask(region.hostAddressCommand)
+      do throws(MemoryError) {
+        places.append(Place(region: region, host: try region.hostAddress(in: answer)))
+      } catch {
+        refusal = error
+        places.append(Place(region: region, host: nil))
+      }
+    }
+    if let refusal, places.allSatisfy({ $0.host == nil }) { throw refusal }
+    return places
+  }
+
+  /// What the monitor tells of, resolved. Throws as ``locate()`` and ``resolve(_:)`` do.
+  public func resolve() throws(MemoryError) -> Resolution { try resolve(try locate()) }
+
+  /// Takes for each region the file behind it, else the process's memory.
+  ///
+  /// Throws where not one region can be reached (with the reason of the last attempt), and
+  /// ``MemoryError/anotherGuest(address:place:)`` where the bytes are not those that the debugger reads.
+  public func resolve(_ places: [Place]) throws(MemoryError) -> Resolution {
     var plan = Plan()
     let mappings = try ProcessMapping.all(ofProcess: process.pid)
-    for (region, host) in located {
-      if let parts = ProcessMapping.fileRegions(of: region.range, at: host, in: mappings) {
-        plan.files.append((region, parts))
+    for place in places {
+      guard let host = place.host else { continue }
+      if let parts = ProcessMapping.fileRegions(of: place.region.range, at: host, in: mappings) {
+        plan.files.append((place.region, parts))
       } else {
-        plan.process.append((region, ProcessMemory.Region(range: region.range, host: host)))
+        plan.process.append((place.region, ProcessMemory.Region(range: place.region.range, host: host)))
       }
     }
     let found = try open(plan)
     let proof = try compare(found.source, place: found.place, regions: found.reached)
     return Resolution(
       source: found.source, explanation: found.explanation + proof, reached: found.reached,
-      missed: located.map(\.region).filter { !found.reached.contains($0) })
+      missed: places.map(\.region).filter { !found.reached.contains($0) })
   }
 
   /// Which way each region goes.

@@ -2,7 +2,7 @@ internal import IOMMUModel
 internal import PageTables
 
 /// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `function`, `read_virtual`, `read_physical`,
-/// `connection`, `monitor` and `is_inside`.
+/// `read_physical_pages`, `connection`, `monitor` and `is_inside`.
 final class PythonTarget: Target {
   private let object: PythonReference
 
@@ -63,6 +63,10 @@ final class PythonTarget: Target {
 
   func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] {
     try ask("read_physical", .init(address), .integer(count)) { try $0.bytes("read_physical()") }
+  }
+
+  func readPages(_ pages: [GPA]) throws(TargetError) -> [UInt8] {
+    try ask("read_physical_pages", .list(pages.map { .init($0) })) { try $0.bytes("read_physical_pages()") }
   }
 
   func connection() -> String? {

@@ -85,7 +85,7 @@ let sessionConstructor: CFunction = {
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
     function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
-    connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
+    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
     for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
     argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
     """

@@ -20,6 +20,9 @@ public protocol Target {
   /// `count` bytes of guest-physical memory through the debugger: slow, and works wherever the debugger does.
   func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8]
 
+  /// Whole pages of guest-physical memory one behind the other, in one go where the debugger has a way to.
+  func readPages(_ pages: [GPA]) throws(TargetError) -> [UInt8]
+
   /// Where the debugger's remote connection leads, as it names it: `localhost:1234`, `/run/guest.sock`; nil without one.
   func connection() -> String?
 
@@ -54,6 +57,13 @@ public struct TargetError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension Target {
+  /// One read a page.
+  public func readPages(_ pages: [GPA]) throws(TargetError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for page in pages { bytes += try read(page, count: 4096) }
+    return bytes
+  }
+
   /// The offset of `member` in `type`, both as the sources spell them.
   public func offset(of member: String, in type: String) throws(TargetError) -> UInt64 {
     try evaluate("(unsigned long)&((\(type) *)0)->\(member)")

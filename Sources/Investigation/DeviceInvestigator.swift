@@ -18,8 +18,7 @@ public final class DeviceInvestigator {
   private var known: Known?
   private var isMissing = false
   private var knownDevice: (object: HVA, block: GPA)?
-  private var knownMemory: (source: any PhysicalMemory, explanation: String)?
-  private var remoteCache: CallableMemory?
+  private var knownMemory: ResolvedMemory?
   // Forgotten when QEMU has run.
   private var knownHost: HostMemory?
   private var knownMachine: HostMachine?
@@ -65,7 +64,7 @@ public final class DeviceInvestigator {
 
   /// Forgets everything: other symbols, another process.
   public func forgetTarget() {
-    (known, isMissing, knownDevice, knownMemory, remoteCache) = (nil, false, nil, nil, nil)
+    (known, isMissing, knownDevice, knownMemory) = (nil, false, nil, nil)
     entered = [:]
     targetRan()
     (asking, shown, shownAnswer, mismatch) = (nil, nil, nil, nil)
@@ -73,7 +72,7 @@ public final class DeviceInvestigator {
 
   /// Forgets what changes while QEMU runs.
   public func targetRan() {
-    remoteCache?.invalidate()
+    knownMemory?.targetRan()
     knownHost = nil
     // QEMU makes a new view of its memory, and frees the old one, when a region is moved.
     knownMachine = nil
@@ -286,7 +285,7 @@ public final class DeviceInvestigator {
   ) throws -> Bool {
     if answer.access == .none { return question.access != Access.none }
     // QEMU has run since the hit before.
-    remoteCache?.invalidate()
+    knownMemory?.remote?.invalidate()
     guard let requester = question.requester, let context = try? context(of: requester, question.before),
       let root = context.firstStage
     else { return false }
@@ -395,41 +394,40 @@ extension DeviceInvestigator: DeviceView {
 
   /// Guest memory: the RAM file, else the process's memory, else through GDB.
   public func memory() throws(TargetError) -> (source: any PhysicalMemory, explanation: String) {
-    if let knownMemory { return knownMemory }
+    if let known = knownMemory, known.isCurrent() {
+      knownMemory?.settle()
+      return (known.source, known.explanation)
+    }
     guard let process = target.process() else {
       throw TargetError("No guest memory: QEMU is not running. `run` starts it, `attach PID` joins one that runs.")
     }
-    let machine = try machine()
-    var located: [(region: RAMRegion, host: HVA)] = []
-    for range in try machine.ranges() {
-      guard let memory = range.memory else { continue }
-      located.append(
-        (
-          RAMRegion(
-            range: range.addresses, kind: memory.kind, name: machine.name(of: range.region), offset: range.offset),
-          memory.host
-        ))
-    }
-    let target = self.target
+    let (target, preference) = (self.target, memoryPreference)
+    let places = try places()
     let reader: CallableMemory.Reader = { address, count in
-      guard let place = located.first(where: { $0.region.range.contains(address) }) else {
+      guard let place = places.first(where: { $0.region.range.contains(address) }), let host = place.host else {
         throw TargetError("outside guest RAM")
       }
-      return try target.read(place.host + (address - place.region.range.start), count: count)
+      return try target.read(host + (address - place.region.range.start), count: count)
     }
-    var found: (source: any PhysicalMemory, explanation: String)
-    do {
-      guard memoryPreference == .auto else { throw TargetError("`set iommu memory remote` asks for it") }
-      let resolved = try GuestMemoryResolver(process: QEMUProcess(pid: process), monitor: nil, debugger: reader)
-        .resolve(located)
-      found = (resolved.source, resolved.explanation)
-    } catch {
-      let remote = CallableMemory(ranges: located.map(\.region.range), reader: reader)
-      remoteCache = remote
-      found = (remote, "GDB, page by page: \(error)")
-    }
+    let found = ResolvedMemory(
+      locate: { [weak self] in try self?.places() ?? places },
+      open: {
+        guard preference == .auto else { throw TargetError("`set iommu memory remote` asks for it") }
+        return try GuestMemoryResolver(process: QEMUProcess(pid: process), monitor: nil, debugger: reader).resolve($0)
+      }, slow: "GDB", reader: reader)
     knownMemory = found
-    return found
+    return (found.source, found.explanation)
+  }
+
+  /// Where memory lies by QEMU's own structures.
+  private func places() throws(TargetError) -> [GuestMemoryResolver.Place] {
+    let machine = try machine()
+    return try machine.ranges().compactMap { range in
+      guard let memory = range.memory else { return nil }
+      let region = RAMRegion(
+        range: range.addresses, kind: memory.kind, name: machine.name(of: range.region), offset: range.offset)
+      return GuestMemoryResolver.Place(region: region, host: memory.host)
+    }
   }
 
   /// Domains are the driver's.

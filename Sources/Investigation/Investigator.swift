@@ -29,8 +29,7 @@ public final class Investigator {
   // Found once, forgotten when symbols or the connection change.
   private var knownProfile: (any DriverProfile)?
   private var knownLayout: (any DriverLayout)?
-  private var knownMemory: (source: any PhysicalMemory, explanation: String)?
-  private var remoteCache: CallableMemory?
+  private var knownMemory: ResolvedMemory?
   private var linearOffset: UInt64?
   private var structures: StructureLayouts?
   private var knownLog: KernelLog?
@@ -62,7 +61,6 @@ public final class Investigator {
 
   private func forgetMemory() {
     knownMemory = nil
-    remoteCache = nil
     linearOffset = nil
     kernelImage = nil
     targetRan()
@@ -70,7 +68,7 @@ public final class Investigator {
 
   /// Forgets what changes while the guest runs.
   public func targetRan() {
-    remoteCache?.invalidate()
+    knownMemory?.targetRan()
     knownRegisters = nil
     requesters = [:]
   }
@@ -98,38 +96,45 @@ public final class Investigator {
 
   /// Guest memory and where it comes from.
   public func memory() throws(TargetError) -> (source: any PhysicalMemory, explanation: String) {
-    if let knownMemory { return knownMemory }
+    if let known = knownMemory, known.isCurrent() {
+      knownMemory?.settle()
+      return (known.source, known.explanation)
+    }
     guard let connection = target.connection() else {
       throw TargetError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
     }
-    let target = self.target
+    let (target, preference, processID) = (self.target, memoryPreference, self.processID)
     let reader: CallableMemory.Reader = { address, count in try target.read(address, count: count) }
-    var found: (source: any PhysicalMemory, explanation: String)
-    do {
-      guard memoryPreference == .auto else { throw TargetError("`set iommu memory remote` asks for it") }
+    let monitor: GuestMemoryResolver.Monitor = { try target.monitor($0) }
+    let resolver = Result<GuestMemoryResolver, any Error> {
+      guard preference == .auto else { throw TargetError("`set iommu memory remote` asks for it") }
       let process = try processID > 0 ? QEMUProcess(pid: processID) : QEMUProcess(behind: connection)
-      let resolved = try GuestMemoryResolver(
-        process: process, monitor: { try target.monitor($0) }, debugger: reader
-      ).resolve()
-      found = (resolved.source, resolved.explanation)
-    } catch {
-      let ranges = try? RAMRegion.all(inMemoryTree: target.monitor(RAMRegion.memoryTreeCommand)).map(\.range)
-      let remote = CallableMemory(ranges: ranges, reader: reader)
-      remoteCache = remote
-      found = (remote, "remote protocol, page by page: \(error)")
+      return GuestMemoryResolver(process: process, monitor: monitor, debugger: reader)
     }
+    let found = ResolvedMemory(
+      locate: {
+        if case .success(let resolver) = resolver, let places = try? resolver.locate() { return places }
+        return try RAMRegion.all(inMemoryTree: monitor(RAMRegion.memoryTreeCommand)).map {
+          GuestMemoryResolver.Place(region: $0, host: nil)
+        }
+      },
+      open: { places in
+        // Where QEMU tells of no region's place, asking once more says why.
+        let resolver = try resolver.get()
+        return try places.contains { $0.host != nil } ? resolver.resolve(places) : resolver.resolve()
+      }, slow: "remote protocol", reader: reader, pageReader: { try target.readPages($0) })
     knownMemory = found
-    return found
+    return (found.source, found.explanation)
   }
 
   /// The kernel's linear map over guest memory.
   public func kernelMemory() throws(TargetError) -> KernelMemory {
     let memory = try memory().source
     let target = self.target
-    let paging = kernelPaging()
+    // Asked for where an address needs it: `satp` costs a round trip to the stub, and a hit mostly needs the linear map alone.
     let translate: (KVA) -> GPA? = { address in
       // The CPU's own table, which holds the kernel in every process; its address is in satp (bits 43:0, in pages).
-      if let (satp, paging) = paging, let mode = paging.mode {
+      if let (satp, paging) = self.kernelPaging(), let mode = paging.mode {
         let root = GPA((satp & 0xfff_ffff_ffff) << 12)
         if let found = mode.geometry.walk(IOVA(address.rawValue), root: root, in: memory).target { return found }
       }
@@ -303,7 +308,7 @@ public final class Investigator {
     _ function: String, arguments: [UInt64], place: CallPlace? = nil, callers: [String] = []
   ) throws -> Hit {
     let store = try requireStore()
-    remoteCache?.invalidate()
+    knownMemory?.remote?.invalidate()
     let call = try call(function, arguments: arguments)
     if try isToldAgain(call, at: place) { return Hit(stops: false, mismatch: nil) }
     let wrong = try verifyPending(before: place).filter { !$0.verification.agrees }
@@ -328,7 +333,7 @@ public final class Investigator {
   /// Whether the debugger tells once more of the call made last, which has not run yet: nothing that it should leave is there.
   private func isToldAgain(_ call: DriverCall, at place: CallPlace?) throws -> Bool {
     guard let last = pending.last, last.looksLike(call, at: place), let root = last.recorded.root else { return false }
-    let verifier = Verifier(profile: try profile(), memory: try memory().source)
+    let verifier = Verifier(profile: try profile(), memory: try memoryNow())
     guard !verifier.verify(call, root: root).agrees else { return false }
     pending[pending.count - 1].repeats += 1
     return true
@@ -347,9 +352,10 @@ public final class Investigator {
     var running: [PendingCall] = []
     let waiting = pending
     pending = []
+    let memory = waiting.isEmpty ? nil : try memoryNow()
     for call in waiting {
-      guard let id = call.recorded.id, let root = call.recorded.root else { continue }
-      let verification = Verifier(profile: try profile(), memory: try memory().source).verify(
+      guard let id = call.recorded.id, let root = call.recorded.root, let memory else { continue }
+      let verification = Verifier(profile: try profile(), memory: memory).verify(
         call.recorded.call, root: root)
       if !verification.agrees && !call.hasReturned(before: place)
         && target.isInside(call.recorded.call.function, call.place)
@@ -362,6 +368,11 @@ public final class Investigator {
     }
     pending = running
     return verified
+  }
+
+  /// Guest memory while the guest stands still, for a search that looks at the same tables again and again.
+  private func memoryNow() throws(TargetError) -> any PhysicalMemory {
+    PageCache(of: try memory().source)
   }
 
   /// The recorded call made last that has not been verified yet.

@@ -155,23 +155,33 @@ public enum Terminal {
   public static func dump(
     _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, emit: (String) throws -> Void
   ) throws {
-    var piece = ""
+    var piece = LineBuffer(capacity: 60_000)
     var isEmpty = true
-    func add(_ line: String) throws {
+    func emitIfFull() throws {
+      guard piece.isFull else { return }
       isEmpty = false
-      piece += line
-      piece += "\n"
-      guard piece.utf8.count > 60_000 else { return }
-      try emit(piece)
-      piece = ""
+      try emit(piece.take())
     }
     if raw {
-      for item in root.mode.entries(root: root.address, in: memory, filter: filter) { try add(line(item)) }
+      for item in root.mode.entries(root: root.address, in: memory, filter: filter) {
+        piece.add(line: line(item))
+        try emitIfFull()
+      }
     } else {
-      for item in root.mode.dump(root: root.address, in: memory, filter: filter) { try add(line(item)) }
+      try root.mode.dump(root: root.address, in: memory, filter: filter).forEach(
+        mappings: { mappings in
+          for index in mappings.indices {
+            piece.add(mappings[index])
+            try emitIfFull()
+          }
+        },
+        other: { item in
+          piece.add(line: line(item))
+          try emitIfFull()
+        })
     }
-    if isEmpty { piece = raw ? "No entries.\n" : "Nothing is mapped.\n" }
-    if !piece.isEmpty { try emit(piece) }
+    if isEmpty, piece.isEmpty { piece.add(line: raw ? "No entries." : "Nothing is mapped.") }
+    if !piece.isEmpty { try emit(piece.take()) }
   }
 
   // MARK: What is known

@@ -46,29 +46,3 @@ struct DeviceTableLookup {
     return value
   }
 }
-
-/// Reads each page once, so that a search of a whole table costs a few requests; a page that failed stays unreadable.
-final class PageCache: PhysicalMemory {
-  private let memory: any PhysicalMemory
-  private var pages: [GPA: Result<[UInt8], UnreadableMemory>] = [:]
-
-  init(of memory: any PhysicalMemory) { self.memory = memory }
-
-  func read(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory) {
-    guard address.pageOffset + buffer.count <= 4096 else { return try memory.read(address, into: buffer) }
-    let bytes = try page(address.page)
-    buffer.copyBytes(from: bytes[address.pageOffset..<address.pageOffset + buffer.count])
-  }
-
-  private func page(_ page: GPA) throws(UnreadableMemory) -> [UInt8] {
-    if let known = pages[page] { return try known.get() }
-    do throws(UnreadableMemory) {
-      let bytes = try memory.bytes(at: page, count: 4096)
-      pages[page] = .success(bytes)
-      return bytes
-    } catch {
-      pages[page] = .failure(error)
-      throw error
-    }
-  }
-}

@@ -37,6 +37,39 @@ import Testing
     #expect(debugger.requests.suffix(2) == ["0x8000+0x2000", "0x7000+0x1000"])
   }
 
+  @Test func pagesThatLieApartAreOneRequestWhereThereIsAWayToAskSo() throws {
+    let debugger = Debugger()
+    var together: [[GPA]] = []
+    let memory = CallableMemory(
+      reader: debugger.read,
+      pageReader: { pages in
+        together.append(pages)
+        return try pages.flatMap { try debugger.read($0, 4096) }
+      })
+    _ = try memory.word(at: GPA(0x3000))
+    debugger.requests = []
+    let pages = [GPA(0x9000), GPA(0x3000), GPA(0x5000), GPA(0x9000)]
+    var buffer = [UInt8](repeating: 0, count: pages.count * 4096)
+    #expect(buffer.withUnsafeMutableBytes { memory.readPages(pages, into: $0) } == 4)
+    #expect(stride(from: 0, to: buffer.count, by: 4096).map { buffer[$0] } == [9, 3, 5, 9])
+    // What is known, and what is wanted twice, is not asked for again.
+    #expect(together == [[GPA(0x9000), GPA(0x5000)]])
+    #expect(debugger.requests == ["0x9000+0x1000", "0x5000+0x1000"])
+
+    // One bad page spoils the request, not the pages before it.
+    debugger.bad = GPA(0x7008)
+    let others = [GPA(0x1000), GPA(0x7000), GPA(0xb000)]
+    #expect(buffer.withUnsafeMutableBytes { memory.readPages(others, into: $0) } == 1)
+    #expect(buffer[0] == 1)
+
+    // No more than 64 together: a debugger that reads cannot be interrupted.
+    together = []
+    let many = (0..<150).map { GPA(UInt64($0) * 0x2000 + 0x10_0000) }
+    var large = [UInt8](repeating: 0, count: many.count * 4096)
+    #expect(large.withUnsafeMutableBytes { memory.readPages(many, into: $0) } == 150)
+    #expect(together.map(\.count) == [64, 64, 22])
+  }
+
   @Test func aBadPageAmongGoodOnesIsTheOneThatFails() throws {
     let debugger = Debugger()
     debugger.bad = GPA(0x7008)

@@ -2,6 +2,7 @@ import IOMMUModel
 import Investigation
 import LinuxKernel
 import PageTables
+import Randomness
 import Simulation
 import Testing
 
@@ -317,6 +318,28 @@ import Testing
         """)
     #expect(try dump(wrong, raw: false, filter: DumpFilter(first: IOVA(1 << 32))) == "Nothing is mapped.\n")
     #expect(try dump(wrong, raw: true, filter: DumpFilter(first: IOVA(1 << 32))) == "No entries.\n")
+  }
+
+  /// A dump puts its lines together byte by byte; they are those of ``Terminal/line(_:)-(DumpItem)``, whatever the entries.
+  @Test func dumpsOfAnyEntriesHaveTheLinesOfTheirItems() throws {
+    for round in 0..<20 {
+      var numbers = SeededNumbers(round: round)
+      let memory = SimulatedMemory()
+      memory[0x8000_0000] = 0x8000_1000 >> 2 | 1
+      memory[0x8000_1000] = 0x8000_2000 >> 2 | 1
+      for index in 0..<UInt64(512) {
+        let frame = numbers.chance(50) ? index : UInt64.random(in: 0..<1 << 44, using: &numbers)
+        memory[0x8000_2000 + index * 8] = frame << 10 | (numbers.chance(80) ? 7 : numbers.next() & 0xff)
+        if index > 0, numbers.chance(20) { memory[0x8000_1000 + index * 8] = numbers.next() & ~(0x7ff << 53 | 7) | 7 }
+      }
+      let items = PagingMode.sv39.dump(root: GPA(0x8000_0000), in: memory)
+      var text = ""
+      try Terminal.dump(
+        TableRoot(address: GPA(0x8000_0000), mode: .sv39), memory: memory, filter: DumpFilter(), raw: false
+      ) { text += $0 }
+      #expect(text == items.map { Terminal.line($0) + "\n" }.joined(), "seed \(numbers.seed)")
+      #expect(items.contains { if case .malformed = $0 { true } else { false } }, "seed \(numbers.seed)")
+    }
   }
 
   @Test func dumpLines() {

@@ -157,6 +157,9 @@ class Debugger(Protocol):
 
     def read_virtual(self, address: int, length: int) -> bytes: ...
     def read_physical(self, address: int, length: int) -> bytes: ...
+    def read_physical_pages(self, addresses: list[int]) -> bytes:
+        """Whole pages one behind the other."""
+
     def connection(self) -> str | None: ...
     def monitor(self, command: str) -> str: ...
     def is_inside(self, function: str, thread: int | None, stack: int | None) -> bool:
@@ -178,7 +181,7 @@ class Session:
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
     function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
-    connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
+    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
     for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
     argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
     """

@@ -12,6 +12,10 @@ package final class SimulatedTarget: Target {
   package var parameters = ["domain", "iova", "paddr", "pgsize", "pgcount", "iommu_prot", "gfp", "mapped"]
   /// Without a monitor neither registers nor RAM ranges can be had.
   package var hasMonitor = true
+  /// What a debugger's own events make of a question to the monitor, before it is answered.
+  package var whenMonitored: () -> Void = {}
+  /// Where RAM is, as the monitor tells it.
+  package var ram = ["0000000080000000-000000008fffffff (prio 0, ram): riscv_virt_board.ram"]
 
   package init(_ driver: SimulatedDriver, satp: UInt64? = 10 << 60 | 0x81234) {
     self.driver = driver
@@ -76,6 +80,7 @@ package final class SimulatedTarget: Target {
 
   package func monitor(_ command: String) throws(TargetError) -> String {
     questions.append("monitor \(command)")
+    whenMonitored()
     guard hasMonitor else { throw TargetError("The stub has no monitor.") }
     let words = command.split(separator: " ")
     switch words.first {
@@ -84,8 +89,7 @@ package final class SimulatedTarget: Target {
         FlatView #0
          AS "memory", root: system
          Root memory region: system
-          0000000080000000-000000008fffffff (prio 0, ram): riscv_virt_board.ram
-        """
+        """ + ram.map { "\n  \($0)" }.joined()
     case "gva2gpa": return words.last == "0xff20000000100000" ? "gpa: 0x2c000000\r\n" : "Unmapped\r\n"
     case "xp":
       let address = UInt64(words.last?.dropFirst(2) ?? "", radix: 16) ?? 0

@@ -3,7 +3,7 @@
 import gdb
 
 from .. import _core
-from .debugger import names_above, registers, stack_pointer
+from .debugger import EntryRegisters, names_above, registers
 from .state import session, write
 
 # What went wrong inside stop(), where nothing may be printed: told at the next stop.
@@ -43,18 +43,13 @@ class CallBreakpoint(_EntryBreakpoint):
     """At a map or unmap function. What to record and where to stop is the session's to know."""
 
     def __init__(self, symbol, arguments):
-        self.arguments = arguments
+        self.registers = EntryRegisters(arguments)
         super().__init__(symbol)
 
     def hit(self):
-        frame = gdb.newest_frame()
-        return session().hit(
-            self.symbol,
-            registers(self.arguments),
-            gdb.selected_thread().num,
-            stack_pointer(frame),
-            names_above(frame) if _with_callers else [],
-        )
+        stack, arguments = self.registers.read()
+        callers = names_above(gdb.newest_frame()) if _with_callers else []
+        return session().hit(self.symbol, arguments, gdb.selected_thread().num, stack, callers)
 
 
 class CookieBreakpoint(_EntryBreakpoint):

@@ -63,13 +63,22 @@ class Debugger:
             raise _core.TargetError(_sentence(error)) from None
 
     def read_physical(self, address, length):
-        """Guest-physical bytes through QEMU's stub; the mode is switched back whatever happens."""
+        """Guest-physical bytes through QEMU's stub."""
+        return self._read_physical([address], length)
+
+    def read_physical_pages(self, addresses):
+        """Whole pages one behind the other; asked for together, because changing the mode costs as much as a page."""
+        return self._read_physical(addresses, 4096)
+
+    def _read_physical(self, addresses, length):
+        """Reads at each address in the stub's physical mode, which is switched back whatever happens."""
         try:
             gdb.execute("maint packet Qqemu.PhyMemMode:1", to_string=True)
             try:
                 # GDB's own caches hold virtual memory; they must not answer.
                 gdb.execute("maint flush dcache", to_string=True)
-                return bytes(gdb.selected_inferior().read_memory(address, length))
+                read = gdb.selected_inferior().read_memory
+                return b"".join([bytes(read(address, length)) for address in addresses])
             finally:
                 gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
                 gdb.execute("maint flush dcache", to_string=True)
@@ -271,6 +280,21 @@ def stack_pointer(frame):
 
 
 def registers(count):
-    """The first `count` argument registers of the RISC-V calling convention."""
+    """The first `count` argument registers of the RISC-V calling convention, in the innermost frame."""
     frame = gdb.newest_frame()
     return [int(frame.read_register("a%d" % number)) & 0xFFFFFFFFFFFFFFFF for number in range(min(count, 8))]
+
+
+class EntryRegisters:
+    """The stack pointer and the first `count` argument registers at a hit, where the selected frame is the innermost one.
+
+    One expression and no frame object: to make one, GDB unwinds the caller, which costs as much as half the stop.
+    """
+
+    def __init__(self, count):
+        self.indices = range(1, min(count, 8) + 1)
+        self.expression = "{(long)$sp%s}" % "".join(",$a%d" % (index - 1) for index in self.indices)
+
+    def read(self):
+        values = gdb.parse_and_eval(self.expression)
+        return int(values[0]) & 0xFFFFFFFFFFFFFFFF, [int(values[index]) & 0xFFFFFFFFFFFFFFFF for index in self.indices]
