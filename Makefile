@@ -1,7 +1,8 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-gdbs lab test-lab bench notebooks lint clean
+.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab bench growth notebooks lint \
+        clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -65,6 +66,13 @@ test: build wheel guest
 	@$(SWIFT) build --build-tests
 	@SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build
 
+# The dump against the plain one on a million random tables, under the address sanitizer.
+TABLES ?= 1000000
+MILLION := --package-path Tests/Million --scratch-path .build/million -c release --sanitize=address
+test-million:
+	@$(SWIFT) build $(MILLION) --build-tests
+	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build --filter dumpsOfManyTables
+
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest
 	@gdbs=$$(lab/gdbs/install) && $(SWIFT) build --build-tests && IOMMULENS_GDBS=$$gdbs SWIFT_BACKTRACE=enable=no \
@@ -79,15 +87,27 @@ test-lab: build lab
 	@$(SWIFT) build --build-tests
 	@IOMMULENS_LAB=1 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --filter LabTests
 
-bench:
-	@cd Benchmarks && $(SWIFT) build -c release && taskset -c 0 .build/release/benchmarks
+# One table, a row a goal. With SHORT=1 a minute's worth that fails when a ratio is far off; with GDB_PT_DUMP=FOLDER, a
+# checkout of https://github.com/martinradev/gdb-pt-dump, that is measured too.
+export GDB_PT_DUMP
+bench: setup
+	@$(SWIFT) build --package-path Benchmarks -c release && Benchmarks/run $(if $(SHORT),--short)
+
+# docs/growth.png: how the cost of a dump and of a check grows with size. Needs the network, for matplotlib.
+growth: setup
+	@$(SWIFT) build --package-path Benchmarks -c release
+	@mkdir -p build/bench && taskset -c 0 Benchmarks/.build/release/benchmarks growth > build/bench/growth.tsv
+	@test -x build/bench/python/bin/python || python3 -m venv build/bench/python
+	@build/bench/python/bin/pip install -q matplotlib
+	@build/bench/python/bin/python Benchmarks/growth.py build/bench/growth.tsv docs/growth.png
 
 # Runs the notebooks; what they say and draw must be what is committed. `make notebooks RECORD=1` takes the new outputs over.
 notebooks: build
 	@notebooks/run $(if $(RECORD),--record)
 
 lint:
-	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources
+	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources \
+	  Tests/Million/Package.swift
 
 clean:
 	rm -rf .build build $(CORE)

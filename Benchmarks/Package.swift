@@ -6,11 +6,19 @@ let package = Package(
   name: "Benchmarks",
   dependencies: [.package(name: "IOMMULens", path: "..")],
   targets: [
+    .target(name: "Baselines"),
+    .target(
+      name: "Images", dependencies: [.product(name: "PageTables", package: "IOMMULens")],
+      swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("InternalImportsByDefault")]),
+    .executableTarget(
+      name: "dump-alone", dependencies: ["Images", .product(name: "PageTables", package: "IOMMULens")],
+      swiftSettings: [.swiftLanguageMode(.v6)]),
     .executableTarget(
       name: "benchmarks",
       dependencies: [
-        .product(name: "PageTables", package: "IOMMULens"), .product(name: "Investigation", package: "IOMMULens"),
+        "Baselines", "Images", .product(name: "PageTables", package: "IOMMULens"),
+        .product(name: "Investigation", package: "IOMMULens"),
       ],
-      swiftSettings: [.swiftLanguageMode(.v6)])
+      swiftSettings: [.swiftLanguageMode(.v6)]),
   ]
 )

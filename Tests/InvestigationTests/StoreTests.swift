@@ -174,7 +174,7 @@ import Testing
     #expect(try store.append(Self.call(2)).number == 202)
 
     // A number that is taken: nothing of the rest is stored, and rows are looked up again afterwards.
-    try sql(path, "UPDATE call SET number = 9223372036854775806 WHERE event = 203")
+    try sql(path, "UPDATE call_count SET number = 9223372036854775806 WHERE kind = 'map'")
     let error = #expect(throws: InvestigationError.self) { try store.append(calls: calls) }
     #expect(error?.description == "\(path) is damaged: a call has the number 9223372036854775807.")
     #expect(try store.calls().count == 203)
@@ -294,6 +294,54 @@ import Testing
     #expect(try store.pragma("user_version") == "\(InvestigationStore.schemaVersion)")
   }
 
+  /// The second schema had an index for the number that a call gets; the third keeps the last ones.
+  @Test func callsOfAFileOfTheSecondSchemaAreCountedOn() throws {
+    let second = InvestigationStore.schema[1]
+    #expect(
+      second.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        == 13_458_630_128_681_742_817)
+    let path = workspace.file("old.iommulens")
+    try sql(
+      path,
+      InvestigationStore.schema[0] + second + """
+        PRAGMA application_id = \(InvestigationStore.applicationID); PRAGMA user_version = 2;
+        INSERT INTO session VALUES (1, 'kernel', 4711, '2026-11-23T22:00:00Z');
+        INSERT INTO event VALUES (1, 1, 1, 1000, 'map'), (2, 1, 2, 2000, 'map'), (5, 1, 3, 3000, 'unmap');
+        INSERT INTO call(event, kind, number, function, domain, iova, length)
+          VALUES (1, 'map', 1, 'xt_iommu_map', -4096, 4096, 4096), (2, 'map', 2, 'xt_iommu_map', -4096, 8192, 4096),
+                 (5, 'unmap', 1, 'xt_iommu_unmap', -4096, 4096, 4096);
+        """)
+    let store = try InvestigationStore(path: path, side: "test")
+    #expect(try store.calls().map(\.number) == [1, 2, 1])
+    let unmap = DriverCall(
+      function: "xt_iommu_unmap", operation: .unmap, domain: KVA(1), iova: IOVA(8192), length: 4096)
+    let added = try store.append(calls: [
+      Self.call(1), RecordedCall(number: 0, call: unmap, root: nil, requester: nil), Self.call(2),
+    ])
+    #expect(added.map(\.number) == [3, 2, 4])
+    #expect(added.map(\.id?.rawValue) == [6, 7, 8])
+    #expect(try store.append(Self.call(3)).number == 5)
+    #expect(try store.pragma("user_version") == "3")
+  }
+
+  /// Rows go into the file in batches: every count around the size of one must come out whole and in order.
+  @Test(arguments: [1, 2, 63, 64, 65, 127, 128, 129]) func aBatchOfAnySizeIsWhole(_ count: Int) throws {
+    let store = try InvestigationStore(path: workspace.file("a.iommulens"), side: "test")
+    let stored = try store.append(calls: (0..<count).map { Self.call(UInt64($0) << 12, to: UInt64($0) << 13) })
+    #expect(stored.map(\.number) == Array(1...count))
+    #expect(try store.calls() == stored)
+    try store.append(
+      verifications: stored.compactMap(\.id).enumerated().map { place, id in
+        (
+          call: id,
+          verification: Verification(leaves: place + 1, agreeing: place, verdict: .agrees, iova: nil, shifts: [])
+        )
+      })
+    let found = try store.verifications()
+    #expect(stored.map { $0.id.flatMap { found[$0] }?.agreeing } == (0..<count).map { Int?($0) })
+    #expect(try store.counts() == ["map": count, "verification": count])
+  }
+
   // MARK: Files that are something else
 
   @Test func otherFilesAreRefusedAndLeftAsTheyAre() throws {
@@ -312,7 +360,7 @@ import Testing
     }
     let newer = workspace.file("newer.iommulens")
     do { _ = try InvestigationStore(path: newer, side: "test").append(Self.call(1)) }
-    try sql(newer, "PRAGMA user_version = 3; PRAGMA journal_mode = DELETE")
+    try sql(newer, "PRAGMA user_version = 4; PRAGMA journal_mode = DELETE")
     let cut = try workspace.write("cut.iommulens", Array("SQLite format 3\u{0}".utf8))
     let files = [text, other, marked, logged, left, left + "-wal", newer, cut]
     let before = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
@@ -325,7 +373,7 @@ import Testing
     #expect(message(left) == "\(left) \(foreign)")
     #expect(
       message(newer)
-        == "\(newer) was written by a newer IOMMULens (schema 3, this one reads up to 2). Update IOMMULens to open it.")
+        == "\(newer) was written by a newer IOMMULens (schema 4, this one reads up to 3). Update IOMMULens to open it.")
     #expect(message(cut) == "\(cut) cannot be used: file is not a database.")
     let after = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
     #expect(before == after)

@@ -5,6 +5,14 @@ import Testing
 
 private let seed = SeededNumbers.run
 
+/// How many tables of each mode are dumped by ``PropertyTests/dumpsOfManyTablesAgreeWithTheOracle(_:)``. The environment
+/// says how many of all modes together: `make test-million`.
+private let tablesPerMode: Int = {
+  let modes = PagingMode.allCases.count
+  let wanted = ProcessInfo.processInfo.environment["IOMMULENS_TABLES"].flatMap { Int($0) } ?? 200 * modes
+  return (max(wanted, modes) + modes - 1) / modes
+}()
+
 /// Random tables of every mode against the oracle.
 @Suite struct PropertyTests {
   @Test(arguments: PagingMode.allCases) func walkAgreesWithTheOracle(_ mode: PagingMode) {
@@ -94,19 +102,7 @@ private let seed = SeededNumbers.run
         let window = Window(tables, using: &random)
         let wanted = window.expected(tables.oracle)
         for memory in memories {
-          let dump = mode.dump(root: tables.root, in: memory, filter: window.filter)
-          let items = Array(dump)
-          if items.count != wanted.count || !zip(items, wanted).allSatisfy({ $1.isSame(as: $0) }) {
-            Issue.record(
-              """
-              seed \(seed) round \(round) \(mode) \(memory.style) \(window.filter):
-              \(items.map { "\($0)" }.joined(separator: "\n"))
-              instead of
-              \(wanted.map { "\($0)" }.joined(separator: "\n"))
-              """)
-            return
-          }
-          if items != inChunks(dump) { Issue.record("seed \(seed) round \(round) \(mode): chunks differ") }
+          guard agrees(window, wanted, tables, memory, "round \(round)") else { return }
         }
         // Every leaf entry of the window is a raw entry too.
         for case .wrong(let level, let address, let entry, _, let region) in wanted {
@@ -121,6 +117,40 @@ private let seed = SeededNumbers.run
         }
       }
     }
+  }
+
+  /// One look at each of very many tables.
+  @Test(arguments: PagingMode.allCases) func dumpsOfManyTablesAgreeWithTheOracle(_ mode: PagingMode) {
+    for round in 0..<tablesPerMode {
+      var random = SeededNumbers(seed: seed &+ 0x5_0000_0000 &+ UInt64(round))
+      let tables = RandomTables(mode, using: &random)
+      let window = Window(tables, using: &random)
+      let memory = tables.memory(random.pick(FakeMemory.Style.allCases))
+      guard agrees(window, window.expected(tables.oracle), tables, memory, "table \(round)") else { return }
+    }
+  }
+
+  /// Whether the dump finds what the oracle wants, both item by item and in chunks; records an issue where not.
+  private func agrees(
+    _ window: Window, _ wanted: [Window.Item], _ tables: RandomTables, _ memory: FakeMemory, _ place: String
+  ) -> Bool {
+    let dump = tables.mode.dump(root: tables.root, in: memory, filter: window.filter)
+    let items = Array(dump)
+    guard items.count == wanted.count, zip(items, wanted).allSatisfy({ $1.isSame(as: $0) }) else {
+      Issue.record(
+        """
+        seed \(seed) \(place) \(tables.mode) \(memory.style) \(window.filter):
+        \(items.map { "\($0)" }.joined(separator: "\n"))
+        instead of
+        \(wanted.map { "\($0)" }.joined(separator: "\n"))
+        """)
+      return false
+    }
+    guard items == inChunks(dump) else {
+      Issue.record("seed \(seed) \(place) \(tables.mode): chunks differ")
+      return false
+    }
+    return true
   }
 
   /// The whole space: what is in the dump is true and as long as it can be, and what is mapped is in the dump.

@@ -4,61 +4,78 @@ import PageTables
 import Reports
 import XuanTie
 
-/// Storing events (P9) and concluding from them (P10), in files of a temporary folder.
+/// Storing events (P9), concluding from them (P10) and reporting them (P11), in files of a temporary folder.
 enum Events {
-  /// Prints the figures for a million events, and how the time grows with four.
-  static func run() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("iommulens-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    func file(_ name: String) -> String { folder.appendingPathComponent(name).path }
+  static func rows(_ extent: Extent) throws -> [Row] { try storing(extent) + checking(extent) + [reporting(extent)] }
 
-    print("P9  storing events, processor time, median of 3")
-    let workload = Workload(count: 1_000_000, rootShift: 30)
-    let calls = workload.calls
-    let bulk = try median { round in
-      let store = try InvestigationStore(path: file("bulk-\(round)"), side: "benchmark")
-      return try measure { _ = try store.append(calls: calls) }
+  private static func storing(_ extent: Extent) throws -> [Row] {
+    let count = extent == .full ? 1_000_000 : 50_000
+    let found = try Measurement.interleaved([
+      ["bulk", "\(count)"], ["verifications", "\(count)"], ["single", "20000"],
+    ])
+    let single = found[2].median { $0("count") / $0("seconds") }
+    return zip(
+      found,
+      [
+        ("calls, one transaction", 500.0), ("verifications, one transaction", 500),
+        ("calls, one durable transaction each", 20),
+      ]
+    )
+    .map { figures, row in
+      let rate = figures.median { $0("count") / $0("seconds") }
+      return Row(
+        id: "P9", what: "storing \(row.0)", figure: "\(text(rate / 1000)) k/s",
+        ratio: row.1 == 20 ? "" : "\(text(rate / single)) x one by one", goal: ">= \(text(row.1)) k/s",
+        verdict: extent.time(rate >= row.1 * 1000))
     }
-    let rate = Double(calls.count) / bulk.seconds
-    print("  one transaction: \(Int(rate / 1000)) k events/s, goal 500: \(passes(rate >= 500_000))")
-    let verified = try median { round in
-      let store = try InvestigationStore(path: file("verified-\(round)"), side: "benchmark")
-      let found = zip(try store.append(calls: calls), workload.verifications).compactMap { call, found in
-        call.id.map { (call: $0, verification: found) }
-      }
-      return try measure { try store.append(verifications: found) }
-    }
-    let verificationRate = Double(calls.count) / verified.seconds
-    print(
-      "  verifications, one transaction: \(Int(verificationRate / 1000)) k events/s, goal 500: "
-        + passes(verificationRate >= 500_000))
-    let single = try median { round in
-      let store = try InvestigationStore(path: file("single-\(round)"), side: "benchmark")
-      return try measure { for call in calls.prefix(20_000) { _ = try store.append(call) } }
-    }
-    let commits = 20_000 / single.seconds
-    print("  one durable transaction each: \(Int(commits / 1000)) k events/s, goal 20: \(passes(commits >= 20_000))")
+  }
 
-    print("P10 `check -all`, every call verified, processor time, one process each, median of 3")
-    for shift in [30, 48] {
-      var seconds: [Double] = []
-      for count in [1_000_000, 4_000_000] {
-        let path = file("check-\(shift)-\(count)")
-        try Workload(count: count, rootShift: shift).store(in: InvestigationStore(path: path, side: "benchmark"))
-        let runs = try (0..<3).map { _ in try check(path) }.sorted { $0.seconds < $1.seconds }
-        let mebibytes = runs.map(\.mebibytes).max() ?? 0
-        seconds.append(runs[1].seconds)
-        let figure =
-          "  root shift \(shift), \(count / 1_000_000) M calls: \(rounded(runs[1].seconds)) s, \(mebibytes) MiB"
-        if count == 1_000_000 {
-          print("\(figure), goal 3 s, 500 MiB: \(passes(runs[1].seconds <= 3 && mebibytes <= 500))")
-        } else {
-          let growth = seconds[1] / seconds[0]
-          print("\(figure), \(rounded(growth)) x the time of 1 M, goal 4.5: \(passes(growth <= 4.5))")
+  private static func checking(_ extent: Extent) throws -> [Row] {
+    let counts = extent == .full ? [1_000_000, 4_000_000] : [50_000, 200_000]
+    return try inFolder { folder in
+      var rows: [Row] = []
+      for shift in [30, 48] {
+        let commands = try counts.map { count in
+          let path = "\(folder)/check-\(shift)-\(count)"
+          try store([path, "\(count)", "\(shift)"])
+          return ["check", path]
         }
+        let found = try Measurement.interleaved(commands)
+        let seconds = found.map { $0.median { $0("seconds") } }
+        let mebibytes = found.map { ($0.compactMap { $0["peak"] }.max() ?? .nan) / 0x10_0000 }
+        let growth = seconds[1] / seconds[0]
+        let what = "check -all, root shift \(shift), each call verified"
+        rows.append(
+          Row(
+            id: "P10", what: "\(what), \(number(counts[0]))",
+            figure: "\(text(seconds[0])) s, \(text(mebibytes[0])) MiB",
+            goal: "<= 3 s, 500 MiB", verdict: extent.time(seconds[0] <= 3 && mebibytes[0] <= 500)))
+        rows.append(
+          Row(
+            id: "P10", what: "\(what), \(number(counts[1]))",
+            figure: "\(text(seconds[1])) s, \(text(mebibytes[1])) MiB",
+            ratio: "\(text(growth)) x \(number(counts[0]))", goal: "<= 4.5 x",
+            verdict: extent.ratio(growth, atMost: 4.5)))
       }
+      return rows
     }
+  }
+
+  private static func reporting(_ extent: Extent) throws -> Row {
+    try inFolder { folder in
+      let calls = extent == .full ? 50_000 : 5_000
+      try store(["\(folder)/report", "\(calls)", "48"])
+      let found = try (0..<3).map { _ in try Measurement.inProcess(["markdown", "\(folder)/report"]) }
+      let seconds = found.median { $0("seconds") }
+      return Row(
+        id: "P11", what: "Markdown of \(number(2 * calls)) events, file to text", figure: "\(text(seconds)) s",
+        goal: "<= 1 s", verdict: extent.time(seconds <= 1),
+        note: "\(number(calls)) calls and their verifications; \(Int(found.median { $0("bytes") } / 1024)) KiB of text")
+    }
+  }
+
+  private static func number(_ count: Int) -> String {
+    count % 1_000_000 == 0 ? "\(count / 1_000_000) M" : "\(count / 1000) k"
   }
 
   /// Stores the workload of so many calls with this root shift in a new file: what ``measureCheck(_:)`` is about.
@@ -69,59 +86,49 @@ enum Events {
     try Workload(count: count, rootShift: shift).store(in: InvestigationStore(path: arguments[0], side: "benchmark"))
   }
 
-  /// What `iommulens check --all` does, with how long it took and the most memory that it used.
+  /// In a process of its own: `count` events stored in one way.
+  static func measureStore(_ way: String, count: Int) throws {
+    let workload = Workload(count: count, rootShift: 30)
+    let seconds = try inFolder { folder in
+      let store = try InvestigationStore(path: "\(folder)/store", side: "benchmark")
+      switch way {
+      case "bulk": return try Measurement.time { _ = try store.append(calls: workload.calls) }
+      case "single": return try Measurement.time { for call in workload.calls { _ = try store.append(call) } }
+      default:
+        let found = zip(try store.append(calls: workload.calls), workload.verifications).compactMap { call, found in
+          call.id.map { (call: $0, verification: found) }
+        }
+        return try Measurement.time { try store.append(verifications: found) }
+      }
+    }
+    print("count \(workload.calls.count)\nseconds \(seconds)")
+  }
+
+  /// In a process of its own: what `iommulens check --all` does.
   static func measureCheck(_ path: String) throws {
     var length = 0
-    let time = try measure {
+    let seconds = try Measurement.time {
       let store = try InvestigationStore(path: path, side: "benchmark")
       length = Terminal.check(try Findings(offline: store, tenants: [XuanTie.self]).check, limit: .max).utf8.count
     }
-    // Of this process alone; getrusage would count what its parent had before it became this one.
-    let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
-    let peak = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }?.split(separator: " ").dropFirst().first
-    print(time.seconds, (peak.flatMap { Int($0) } ?? 0) / 1024, length)
+    print("seconds \(seconds)\npeak \(try Measurement.peakMemory())\nbytes \(length)")
   }
 
-  /// The processor time of this process, which other work on the machine does not change.
-  private static func measure(_ body: () throws -> Void) rethrows -> Duration {
-    func now() -> Duration {
-      var time = timespec()
-      clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
-      return .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec)
+  /// In a process of its own: what `iommulens export` does.
+  static func measureMarkdown(_ path: String) throws {
+    var length = 0
+    let seconds = try Measurement.time {
+      let store = try InvestigationStore(path: path, side: "benchmark")
+      length = MarkdownReport(try Findings(offline: store, tenants: [XuanTie.self])).text().utf8.count
     }
-    let start = now()
-    try body()
-    return now() - start
+    print("seconds \(seconds)\nbytes \(length)")
   }
 
-  private static func check(_ path: String) throws -> (seconds: Double, mebibytes: Int) {
-    let process = Process()
-    process.executableURL = URL(
-      fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-    process.arguments = ["check", path]
-    let output = Pipe()
-    process.standardOutput = output
-    try process.run()
-    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    let words = text.split(separator: " ")
-    guard words.count == 3, let seconds = Double(words[0]), let mebibytes = Int(words[1]) else {
-      throw InvestigationError("The check of \(path) said: \(text)")
-    }
-    return (seconds, mebibytes)
+  /// Runs `body` with a folder that is gone afterwards.
+  static func inFolder<Result>(_ body: (String) throws -> Result) throws -> Result {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("iommulens-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    return try body(folder.path)
   }
-
-  private static func median(_ body: (Int) throws -> Duration) rethrows -> Duration {
-    try (0..<3).map(body).sorted()[1]
-  }
-
-  private static func passes(_ goal: Bool) -> String { goal ? "pass" : "SHORT" }
-
-  /// Two decimals.
-  private static func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }
-}
-
-extension Duration {
-  /// In seconds.
-  var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

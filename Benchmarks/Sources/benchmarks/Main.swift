@@ -1,50 +1,46 @@
-import PageTables
+import Foundation
+import Images
+import Investigation
 
 /// The goals that can be measured without a guest.
 @main struct Benchmarks {
   static func main() throws {
-    let arguments = CommandLine.arguments.dropFirst()
+    let arguments = Array(CommandLine.arguments.dropFirst())
     switch arguments.first {
+    case "rows":
+      let extent: Extent = arguments.contains("--short") ? .short : .full
+      for rows in [Dumps.rows, Events.rows] { for row in try rows(extent) { say(row.line) } }
+    case "growth": try Growth.points { say($0) }
     case "store": try Events.store(Array(arguments.dropFirst()))
-    case "check": try Events.measureCheck(arguments.last ?? "")
-    case "events": try Events.run()
+    case "measure": try measure(Array(arguments.dropFirst()))
     default:
-      dumps()
-      try Events.run()
+      throw InvestigationError("usage: benchmarks rows [--short] | growth | store FILE CALLS ROOT-SHIFT")
     }
   }
 
-  /// Dumps of big tables, each against a memcpy of the same bytes in the same run. Figures are ratios: they mean the same
-  /// on every machine.
-  private static func dumps() {
-    let log2 = CommandLine.arguments.dropFirst().first.flatMap { Int($0) }.map { min(max($0, 9), 24) } ?? 21
-    print("dump of 2^\(log2) leaves, median of 5, against memcpy of the tables")
-    for shape in Image.Shape.allCases {
-      let image = Image(shape, leavesLog2: log2)
-      let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: image.tableBytes.count, alignment: 4096)
-      defer { copy.deallocate() }
-      var mapped: UInt64 = 0
-      let memcpy = median { copy.copyMemory(from: image.tableBytes) }
-      let dump = median {
-        mapped = 0
-        PagingMode.sv39.dump(root: image.root, in: image).forEach { mappings in
-          for index in mappings.indices { mapped &+= mappings[index].size }
-        } other: { _ in
-        }
-      }
-      let perEntry = Double(dump.components.attoseconds / 1_000_000) / 1000 / Double(image.leaves)
-      print(
-        "  \(shape.rawValue): \(rounded(dump / memcpy)) x memcpy, \(rounded(perEntry)) ns per entry, \(mapped >> 20) MiB mapped"
-      )
+  /// What a process of its own measures for a row.
+  private static func measure(_ arguments: [String]) throws {
+    let words = arguments + ["", "", ""]
+    switch words[0] {
+    case "dump":
+      guard let shape = Image.Shape(rawValue: words[1]), let log2 = Int(words[2]), 9...24 ~= log2 else { break }
+      return try Dumps.measure(shape, leavesLog2: log2)
+    case "peer":
+      guard let log2 = Int(words[2]), 9...24 ~= log2 else { break }
+      return try Dumps.measurePeer(words[1], leavesLog2: log2)
+    case "bulk", "verifications", "single":
+      guard let count = Int(words[1]), count > 0 else { break }
+      return try Events.measureStore(words[0], count: count)
+    case "check": return try Events.measureCheck(words[1])
+    case "markdown": return try Events.measureMarkdown(words[1])
+    default: break
     }
+    throw InvestigationError("Nothing is called \(arguments.joined(separator: " ")).")
   }
 
-  /// The median time of five runs after one to warm up.
-  private static func median(_ body: () -> Void) -> Duration {
-    body()
-    return (0..<5).map { _ in ContinuousClock().measure(body) }.sorted()[2]
+  /// A line at once, so that a long run shows where it is.
+  private static func say(_ line: String) {
+    print(line)
+    fflush(nil)
   }
-
-  /// Two decimals.
-  private static func rounded(_ value: Double) -> Double { Double(Int(value * 100 + 0.5)) / 100 }
 }

@@ -1,4 +1,5 @@
 import IOMMUModel
+import Images
 import Investigation
 import PageTables
 import XuanTie
