@@ -96,7 +96,7 @@ bench: setup
 # docs/growth.png: how the cost of a dump and of a check grows with size. Needs the network, for matplotlib.
 growth: setup
 	@$(SWIFT) build --package-path Benchmarks -c release
-	@mkdir -p build/bench && taskset -c 0 Benchmarks/.build/release/benchmarks growth > build/bench/growth.tsv
+	@mkdir -p build/bench docs && taskset -c 0 Benchmarks/.build/release/benchmarks growth > build/bench/growth.tsv
 	@test -x build/bench/python/bin/python || python3 -m venv build/bench/python
 	@build/bench/python/bin/pip install -q matplotlib
 	@build/bench/python/bin/python Benchmarks/growth.py build/bench/growth.tsv docs/growth.png
