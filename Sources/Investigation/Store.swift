@@ -269,16 +269,14 @@ public final class InvestigationStore {
         try insertCallers(call.callers, of: id, db)
         stored.append(call)
       }
-      for (kind, number) in last {
-        try db.cachedStatement(sql: "INSERT OR REPLACE INTO call_count(kind, number) VALUES (?, ?)")
-          .execute(arguments: [kind.rawValue, number])
-      }
       return stored
     }
   }
 
+  /// The number of the last call of a kind. Looks back over calls of the other kind only, so that all such searches together
+  /// cost no more than the calls.
   private static func lastNumber(of kind: CallKind, _ db: Database) throws -> Int {
-    let statement = try db.cachedStatement(sql: "SELECT number FROM call_count WHERE kind = ?")
+    let statement = try db.cachedStatement(sql: "SELECT number FROM call WHERE kind = ? ORDER BY event DESC LIMIT 1")
     return try Int.fetchOne(statement, arguments: [kind.rawValue]) ?? 0
   }
 
@@ -689,8 +687,6 @@ public final class InvestigationStore {
     """,
     // The index was for the next call's number alone, and about a quarter of what storing a call cost.
     """
-    CREATE TABLE call_count(kind TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
-    INSERT INTO call_count SELECT kind, max(number) FROM call GROUP BY kind;
     DROP INDEX call_number;
     """,
   ]

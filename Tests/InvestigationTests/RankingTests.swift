@@ -32,6 +32,61 @@ import Testing
         == "An access to 0xfffff000 would latch the same cause again: that is to be repaired first.")
   }
 
+  /// A diagnosis with a run of translations that began after all calls.
+  private func seen(_ iova: UInt64, leadingTo target: UInt64) -> [Diagnosis.Hypothesis] {
+    let last = Int64(recording.calls.count)
+    func run(_ event: Int64, _ iova: UInt64, _ target: UInt64?) -> RecordedTranslation {
+      RecordedTranslation(
+        id: EventID(rawValue: event), requester: Scenario.card, iova: IOVA(iova), count: 16, stride: 1, access: .read,
+        answer: target.map { RecordedTranslation.Answer(address: GPA($0), mask: 0, access: .read) })
+    }
+    let runs = [run(last + 1, 0x7fff_f000, nil), run(last + 2, iova, target)]
+    return recording.diagnosis(cpu: .sv57) {
+      $0.translations = TranslationCheck(runs, calls: recording.calls, device: recording.profile.device)
+    }.hypotheses
+  }
+
+  /// The tables are right, so that something else remembers: a cache.
+  @Test func whatIsReachedAfterAnUnmapIsACause() {
+    recording.map(domain, 0x1000, to: 0x1_0000_0000)
+    recording.unmap(domain, 0x1000)
+    let found = seen(0x1000, leadingTo: 0x1_0000_0000)
+    #expect(found.map(\.cause) == [.reachedAfterUnmap] && found.map(\.role) == [.cause])
+    #expect(
+      found.first?.evidence == ["0x1000: 16 translations in steps of 1, translated after unmap #1."])
+    #expect(found.first?.title == "the device reaches 0x1000 after unmap #1 took it back")
+    // Mapped again since, it may be reached.
+    recording.map(domain, 0x1000, to: 0x2_0000_0000)
+    #expect(seen(0x1000, leadingTo: 0x2_0000_0000).isEmpty)
+  }
+
+  @Test func whatUnmapLeftIsReachedAndNoSecondCause() {
+    recording.map(domain, 0x1000, to: 0x1_0000_0000)
+    driver.mistakes = .forgetsToClear
+    recording.unmap(domain, 0x1000)
+    let found = seen(0x1000, leadingTo: 0x1_0000_0000)
+    #expect(found.map(\.cause) == [.unmapIncomplete(.nothing)])
+    #expect(
+      found.first?.evidence.last
+        == "The device was seen to reach it, in 1 run of translations: 0x1000: 16 translations in steps of 1, translated "
+        + "after unmap #1.")
+  }
+
+  /// Where the device goes astray as the tables say, that speaks for what spoilt them; elsewhere it is told by itself.
+  @Test func goingAstrayByTheTablesIsEvidence() {
+    driver.shifts[2] = 48
+    recording.map(domain, 0x1000_0000, to: 0x1_0000_0000)
+    recording.map(domain, 0x5000_0000, to: 0x2_0000_0000)
+    let astray = seen(0x1000_0000, leadingTo: 0x2_0000_0000)
+    #expect(astray.map { $0.wrongShift?.shift } == [48])
+    #expect(
+      astray.first?.evidence.last
+        == "The device was seen to go there, in 1 run of translations: 0x10000000: 16 translations in steps of 1, wrong "
+        + "address: leads to 0x200000000 (map #1: 0x100000000).")
+    let elsewhere = seen(0x1000_0000, leadingTo: 0x3_0000_0000)
+    #expect(elsewhere.map(\.role) == [.cause, .consequence] && elsewhere.last?.cause == .translatedElsewhere)
+  }
+
   @Test func theFaultComesFirstWhenItsCauseIsGone() {
     driver.shifts[2] = 48
     recording.map(domain, 0xffff_f000, to: 0x2_0000_0000)

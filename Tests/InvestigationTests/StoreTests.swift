@@ -174,7 +174,7 @@ import Testing
     #expect(try store.append(Self.call(2)).number == 202)
 
     // A number that is taken: nothing of the rest is stored, and rows are looked up again afterwards.
-    try sql(path, "UPDATE call_count SET number = 9223372036854775806 WHERE kind = 'map'")
+    try sql(path, "UPDATE call SET number = 9223372036854775806 WHERE kind = 'map'")
     let error = #expect(throws: InvestigationError.self) { try store.append(calls: calls) }
     #expect(error?.description == "\(path) is damaged: a call has the number 9223372036854775807.")
     #expect(try store.calls().count == 203)
@@ -294,7 +294,7 @@ import Testing
     #expect(try store.pragma("user_version") == "\(InvestigationStore.schemaVersion)")
   }
 
-  /// The second schema had an index for the number that a call gets; the third keeps the last ones.
+  /// The second schema had an index for the number that a call gets; the third asks the last call of the kind.
   @Test func callsOfAFileOfTheSecondSchemaAreCountedOn() throws {
     let second = InvestigationStore.schema[1]
     #expect(
