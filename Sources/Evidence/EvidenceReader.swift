@@ -1,5 +1,5 @@
 public import IOMMUModel
-import Investigation
+public import Investigation
 
 /// Turns texts into evidence: what somebody pasted, logged or wrote down.
 ///
@@ -10,10 +10,10 @@ public struct EvidenceReader: Sendable {
   /// A reader that knows the drivers and devices of `profiles`.
   public init(profiles: [any DriverProfile]) { self.profiles = profiles }
 
-  /// Reads a text that is called `name`.
-  public func read(_ bytes: [UInt8], name: String) -> Extraction {
+  /// Reads a text that is called `name`; as far as it gets before `progress` stops it.
+  public func read(_ bytes: [UInt8], name: String, progress: Progress? = nil) -> Extraction {
     var pass = Pass(TextLines(bytes), name: name, profiles: profiles)
-    if let capture = pass.capture(bytes) { pass.take(capture) } else { pass.run() }
+    if let capture = pass.capture(bytes) { pass.take(capture) } else { pass.run(progress) }
     return Extraction(
       name: name, lineCount: pass.text.count,
       findings: pass.findings.sorted { $0.lines.lowerBound < $1.lines.lowerBound },
@@ -65,9 +65,13 @@ private struct Pass {
     ]
   }
 
-  mutating func run() {
+  mutating func run(_ progress: Progress?) {
     var index = 0
+    var steps = 0
     while index < text.count {
+      // Readings are of any number of lines: not every line's number comes up.
+      if steps & 1023 == 0, progress?.stops("reading \(name), line", at: index & ~1023, of: text.count) == true { break }
+      steps += 1
       let line = text[index]
       if line.isBlank {
         index += 1

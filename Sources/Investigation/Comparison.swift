@@ -13,6 +13,9 @@ struct Comparison {
   private let device: any DeviceModel
   private let registers: RegisterValues?
   private let memory: ResidentPages
+  private let progress: Progress?
+  /// Runs of pages that were looked at.
+  private var runs = 0
 
   // What ranges of one table and one requester have in common; the last one's is at hand.
   private var walker: (root: TableRoot, walker: RunWalker)?
@@ -23,14 +26,14 @@ struct Comparison {
 
   init(
     _ calls: [RecordedCall], _ replay: Replay, _ device: any DeviceModel, _ registers: RegisterValues?,
-    _ memory: ResidentPages
+    _ memory: ResidentPages, _ progress: Progress?
   ) {
     self.calls = calls
     self.replay = replay
     leaves = Replay.Leaves(replay)
     self.device = device
     self.registers = registers
-    self.memory = memory
+    (self.memory, self.progress) = (memory, progress)
   }
 
   /// The lines, worst first, then by IOVA.
@@ -41,13 +44,21 @@ struct Comparison {
 
   // MARK: Ranges
 
-  /// Compares pages that should be mapped.
-  mutating func compare(mapped key: Replay.Key, _ pages: UInt64, _ page: Replay.Page) {
+  /// Whether somebody asked to stop before the next run of pages.
+  private mutating func isStopped() -> Bool {
+    guard let progress else { return false }
+    defer { runs += 1 }
+    return progress.stops("comparing", at: runs)
+  }
+
+  /// Compares pages that should be mapped; how many were compared.
+  mutating func compare(mapped key: Replay.Key, _ pages: UInt64, _ page: Replay.Page) -> UInt64 {
     let recorded = calls[page.call]
-    guard let root = recorded.root, let run = leaves.run(of: page) else { return }
+    guard let root = recorded.root, let run = leaves.run(of: page) else { return pages }
     let flags = run.flags
     var done: UInt64 = 0
     while done < pages {
+      if isStopped() { break }
       let iova = key.iova + done << 12
       let (expected, contiguous) = run.target(ofPage: page.position + done)
       let walk = walk(iova, root: root, limit: min(pages - done, contiguous))
@@ -73,14 +84,16 @@ struct Comparison {
           cause: seen.1))
       done += count
     }
+    return done
   }
 
-  /// Looks for what is left of pages that should no longer be mapped.
-  mutating func compare(unmapped key: Replay.Key, _ pages: UInt64, by call: Int) {
+  /// Looks for what is left of pages that should no longer be mapped; how many were looked at.
+  mutating func compare(unmapped key: Replay.Key, _ pages: UInt64, by call: Int) -> UInt64 {
     let recorded = calls[call]
-    guard let root = recorded.root else { return }
+    guard let root = recorded.root else { return pages }
     var done: UInt64 = 0
     while done < pages {
+      if isStopped() { break }
       let walk = walk(key.iova + done << 12, root: root, limit: pages - done)
       if case .mapped(let found, _, _) = walk.outcome {
         add(
@@ -92,6 +105,7 @@ struct Comparison {
       }
       done += walk.pages
     }
+    return done
   }
 
   // MARK: The tables

@@ -35,6 +35,9 @@ public struct CrossCheck: Sendable {
   /// Map calls for more than their table can translate, which were not compared.
   public let leftOut: Int
 
+  /// Whether the comparison was stopped before its end; the other pages were not looked at.
+  public let isPartial: Bool
+
   /// All pages compared.
   public var pages: Int { mappedPages + unmappedPages }
 
@@ -58,25 +61,25 @@ public struct CrossCheck: Sendable {
   /// Compares everything in `replay` (of `calls`) that lies in `range`.
   ///
   /// `registers` are the device's; nil when they could not be read, and then the device's side says nothing of its own.
+  /// `progress` may stop it: then it is of the pages that were compared up to then.
   public init(
     _ calls: [RecordedCall], replay: Replay, profile: any DriverProfile, registers: RegisterValues?,
-    memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil
+    memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil, progress: Progress? = nil
   ) {
-    var comparison = Comparison(calls, replay, profile.device, registers, ResidentPages(of: memory))
+    var comparison = Comparison(calls, replay, profile.device, registers, ResidentPages(of: memory), progress)
     let range = range ?? IOVA(0)...IOVA(.max)
     var mappedPages: UInt64 = 0
     var unmappedPages: UInt64 = 0
     replay.forEachRange(in: range) { key, pages, state in
       guard let page = state.page else { return }
-      mappedPages &+= pages
-      comparison.compare(mapped: key, pages, page)
+      mappedPages &+= comparison.compare(mapped: key, pages, page)
     }
     replay.forEachRange(in: range) { key, pages, state in
       guard !state.isLive else { return }
-      unmappedPages &+= pages
-      comparison.compare(unmapped: key, pages, by: state.call)
+      unmappedPages &+= comparison.compare(unmapped: key, pages, by: state.call)
     }
     leftOut = replay.leftOut.count
+    isPartial = progress?.isStopped ?? false
     let unrecorded = comparison.unrecorded
     self.mappedPages = Int(truncatingIfNeeded: mappedPages - min(unrecorded.mapped, mappedPages))
     self.unmappedPages = Int(truncatingIfNeeded: unmappedPages - min(unrecorded.unmapped, unmappedPages))

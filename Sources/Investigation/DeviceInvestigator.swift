@@ -357,23 +357,27 @@ public final class DeviceInvestigator {
 
   /// Reads registers and tables, stores them, and works out what follows from everything in the file. The driver's profile
   /// is the one that the file names.
-  public func findings(reason: String) throws -> Findings {
+  public func findings(reason: String, progress: Progress? = nil) throws -> Findings {
     let store = try requireStore()
-    guard target.process() != nil else { return try Findings(offline: store, tenants: tenants) }
+    guard target.process() != nil else {
+      return try Findings(offline: store, tenants: tenants, progress: progress)
+    }
     let profile = try Findings.profile(of: store, tenants: tenants)
     let memory = try memory().source
     let registers = try registers()
     try store.append(registers)
-    let calls = try store.calls()
+    let calls = try store.calls(progress: progress)
     let pages = TablePages.collect(
-      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory)
+      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress)
+    if progress?.isStopped == true { throw Progress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)
     // The debugger on the kernel verifies a call when the next one comes: the last one may not have returned.
     let verified = try store.verifications()
     let running = calls.suffix(1).filter { call in
       call.origin == nil && call.root != nil && call.id.map { verified[$0] == nil } ?? false
     }
-    return try Findings(store: store, profile: profile, memory: memory, registers: registers, running: running)
+    return try Findings(
+      store: store, profile: profile, memory: memory, registers: registers, running: running, progress: progress)
   }
 }
 

@@ -193,6 +193,8 @@ public struct Diagnosis: Sendable {
   public let hypotheses: [Hypothesis]
   /// Pages that disagree now.
   public let disagreeingPages: Int
+  /// Whether the search was stopped before its end; there may be more explanations, and better ones.
+  public let isPartial: Bool
 
   /// Whether nothing at all was found wrong.
   public var isClean: Bool { disagreeing == 0 && staleUnmaps == 0 && disagreeingPages == 0 && hypotheses.isEmpty }
@@ -241,24 +243,23 @@ public struct Diagnosis: Sendable {
   }
 
   init(
-    _ calls: VerifiedCalls, history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?, context: Context
+    _ calls: VerifiedCalls, history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?, context: Context,
+    progress: Progress? = nil
   ) {
     let symptoms = Symptoms(calls, history: history, profile: profile, check: check, context: context)
     self.calls = symptoms.maps.count
     disagreeing = symptoms.wrongMaps.count
     staleUnmaps = symptoms.wrongUnmaps.count
     disagreeingPages = check?.disagreeingPages ?? 0
-    var found = symptoms.wrongShifts()
-    found += symptoms.wrongLeaves(unless: found)
-    found += symptoms.wrongRanges()
-    found += symptoms.lostEntries(unless: found)
-    found += symptoms.wrongUnmapping(unless: found)
-    found += symptoms.deviceCauses(after: found)
-    found += symptoms.bringUpCauses()
-    found += symptoms.indirectCauses(after: found)
-    found += symptoms.outlivedRepair(after: found)
-    found += symptoms.translationCauses(after: found)
-    found += symptoms.silence(after: found)
+    let searches: [([Hypothesis]) -> [Hypothesis]] = [
+      { _ in symptoms.wrongShifts() }, symptoms.wrongLeaves(unless:), { _ in symptoms.wrongRanges() },
+      symptoms.lostEntries(unless:), symptoms.wrongUnmapping(unless:), symptoms.deviceCauses(after:),
+      { _ in symptoms.bringUpCauses() }, symptoms.indirectCauses(after:), symptoms.outlivedRepair(after:),
+      symptoms.translationCauses(after:), symptoms.silence(after:),
+    ]
+    var found: [Hypothesis] = []
+    for search in searches where progress?.stops("looking for causes", at: 0) != true { found += search(found) }
+    isPartial = progress?.isStopped ?? false
     found = symptoms.corroborated(found)
     var ranked = Self.ranked(found)
     if !ranked.isEmpty, let fault = symptoms.faultThatWillStay(beside: ranked) { ranked[0].effects.append(fault) }

@@ -4,11 +4,11 @@ import PageTables
 extension Findings {
   /// What follows from an investigation file alone: the tables are those of its last snapshot and, for what is
   /// not in it, the entries that texts tell.
-  public init(offline store: InvestigationStore, tenants: [any Tenant.Type]) throws {
+  public init(offline store: InvestigationStore, tenants: [any Tenant.Type], progress: Progress? = nil) throws {
     try self.init(
       store: store, profile: try Self.profile(of: store, tenants: tenants),
       memory: try store.recordedMemory(),
-      registers: try store.registers())
+      registers: try store.registers(), progress: progress)
   }
 
   /// The driver that the file names; where it names none, what it holds may still be logs, or a device's side.

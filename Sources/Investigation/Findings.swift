@@ -42,12 +42,13 @@ public struct Findings {
   public let remarks: [String]
 
   /// Works out what follows from `store`; `running` are the calls that have not returned yet, and `calls` are those of the
-  /// store if they are at hand.
+  /// store if they are at hand. Stopped by `progress`, it has the ranges that were compared and the causes that were found up to
+  /// then; before the first range is compared, it throws.
   public init(
     store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
-    running: [RecordedCall] = [], calls known: [RecordedCall]? = nil
+    running: [RecordedCall] = [], calls known: [RecordedCall]? = nil, progress: Progress? = nil
   ) throws(InvestigationError) {
-    let calls = if let known { known } else { try store.calls() }
+    let calls = if let known { known } else { try store.calls(progress: progress) }
     let unfinished = Set(running.compactMap(\.id))
     facts = try store.facts()
     let history = CallHistory(calls, facts: facts)
@@ -57,19 +58,23 @@ public struct Findings {
     self.calls = calls
     self.finished = finished
     self.running = running
-    verifications = try store.verifications()
+    verifications = try store.verifications(progress: progress)
     notes = try store.notes()
     self.profile = profile
     self.memory = memory
     self.registers = registers
-    let replay = Replay(finished, profile: profile)
-    check = CrossCheck(finished, replay: replay, profile: profile, registers: registers, memory: memory)
+    let replay = Replay(finished, profile: profile, progress: progress)
+    if progress?.isStopped == true { throw Progress.interruption(Replay.work) }
+    check = CrossCheck(
+      finished, replay: replay, profile: profile, registers: registers, memory: memory, progress: progress)
     state = try store.kernelState()
     log = try store.logLines()
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
     (context.registers, context.memory, context.state, context.log) = (registers, memory, state, log)
     context.cookies = try store.cookieRequests()
-    (seen, watches, ordered) = (try store.translations(), try store.translationWatches(), history.calls)
+    // What was seen takes no part in a comparison that nobody wants to wait for.
+    seen = progress?.isStopped == true ? [] : try store.translations()
+    (watches, ordered) = (try store.translationWatches(), history.calls)
     translations = TranslationCheck(seen, calls: ordered, device: profile.device)
     untranslated = UntranslatedMappings(seen, calls: ordered, watches: watches)
     context.translations = translations
@@ -82,7 +87,8 @@ public struct Findings {
     context.interruptIsUnheard =
       facts[Fact.faultInterrupt].map { $0 != "handled" } ?? state?.faultHandling.map { $0.interrupt == 0 }
     diagnosis = Diagnosis(
-      VerifiedCalls(ordered, verifications), history: finished, profile: profile, check: check, context: context)
+      VerifiedCalls(ordered, verifications), history: finished, profile: profile, check: check, context: context,
+      progress: progress)
   }
 
   /// The comparison of what lies in `iovas` only.

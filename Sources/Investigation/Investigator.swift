@@ -427,21 +427,23 @@ public final class Investigator {
   // MARK: Conclusions
 
   /// Reads registers and tables, stores them, and works out what follows from everything recorded.
-  public func findings(reason: String) throws -> Findings {
+  public func findings(reason: String, progress: Progress? = nil) throws -> Findings {
     let store = try requireStore()
     // Without a guest the file itself still answers.
-    if target.connection() == nil { return try Findings(offline: store, tenants: tenants) }
+    if target.connection() == nil { return try Findings(offline: store, tenants: tenants, progress: progress) }
     let profile = try profile()
     let memory = try memory().source
     let registers = try? registers()
     if let registers { try store.append(registers) }
-    let calls = try store.calls()
+    let calls = try store.calls(progress: progress)
     let pages = TablePages.collect(
-      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory)
+      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress)
+    // A snapshot of half the tables would pass for all of them.
+    if progress?.isStopped == true { throw Progress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)
     if let state = try? kernelState(), !state.devices.isEmpty { try store.append(state) }
     return try Findings(
       store: store, profile: profile, memory: memory, registers: registers, running: pending.map(\.recorded),
-      calls: calls)
+      calls: calls, progress: progress)
   }
 }

@@ -51,6 +51,9 @@ public struct Replay: Sendable {
   /// The calls (positions) that ask for more than can be followed: garbage, or a driver gone mad.
   public private(set) var leftOut: [Int] = []
 
+  /// What it is doing, for a person who waits.
+  static let work = "following calls"
+
   private let calls: [RecordedCall]
   private let profile: any DriverProfile
   private var tables: [GPA: ReplayedTable] = [:]
@@ -59,9 +62,9 @@ public struct Replay: Sendable {
   ///
   /// A map call for more than its table can translate is left out, and so is one with which more than `limit` ranges of
   /// entries would be followed at a time. The right geometry stays far below that; one that is wrong at the leaf tables has
-  /// a range for every page.
+  /// a range for every page. Stopped by `progress`, the replay is of no use: it lacks the last calls.
   public init(
-    _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 22,
+    _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 22, progress: Progress? = nil,
     geometry: (TableRoot) -> TableGeometry = { $0.mode.geometry }
   ) {
     self.calls = calls
@@ -69,6 +72,7 @@ public struct Replay: Sendable {
     var spaces: [TableRoot: SlotSpaces] = [:]
     var losses = ReplayedTable.Losses()
     for (number, recorded) in calls.enumerated() {
+      if progress?.stops(Self.work, at: number, of: calls.count) == true { break }
       guard let root = recorded.root else { continue }
       let known = spaces[root] ?? SlotSpaces(geometry(root))
       spaces[root] = known

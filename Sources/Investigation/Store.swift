@@ -320,7 +320,7 @@ public final class InvestigationStore {
 
   /// All calls in the order in which they were recorded: by number, which one transaction after the other gives out. The
   /// clock would put what was recorded after a reboot before everything else.
-  public func calls() throws(InvestigationError) -> [RecordedCall] {
+  public func calls(progress: Progress? = nil) throws(InvestigationError) -> [RecordedCall] {
     try read { db in
       var callers: [Int64: [String]] = [:]
       let names = try db.cachedStatement(sql: "SELECT call, function FROM caller ORDER BY call, depth")
@@ -329,14 +329,38 @@ public final class InvestigationStore {
         callers[try row.value("call"), default: []].append(try row.value("function"))
       }
       var calls: [RecordedCall] = []
-      calls.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM call") ?? 0)
+      let count = try Int.fetchOne(db, sql: "SELECT count(*) FROM call") ?? 0
+      calls.reserveCapacity(count)
       try Self.eachCall(db, "ORDER BY event") { found in
+        if progress?.stops("reading calls", at: calls.count, of: count) == true {
+          throw Progress.interruption("reading calls")
+        }
         var call = found
         if let id = call.id, let known = callers[id.rawValue] { call.callers = known }
         calls.append(call)
         return true
       }
       return calls
+    }
+  }
+
+  /// Requesters and domains of the calls recorded last, and requesters of translations, ascending.
+  public func recentNames() throws(InvestigationError) -> (requesters: [RequesterID], domains: [KVA]) {
+    try read { db in
+      func values(_ column: String, of table: String) throws -> [Int64] {
+        try Int64.fetchAll(
+          db,
+          sql: """
+            SELECT DISTINCT \(column) FROM (SELECT \(column) FROM \(table) ORDER BY event DESC LIMIT 20000)
+            WHERE \(column) IS NOT NULL
+            """)
+      }
+      let requesters = Set(try values("requester", of: "call") + values("requester", of: "translation"))
+      let domains = Set(try values("domain", of: "call").map(unsigned)).subtracting([0])
+      return (
+        requesters.compactMap { UInt32(exactly: $0).map(RequesterID.init(rawValue:)) }.sorted(),
+        domains.sorted().map { KVA($0) }
+      )
     }
   }
 
@@ -452,11 +476,18 @@ public final class InvestigationStore {
   }
 
   /// The verifications by call.
-  public func verifications() throws(InvestigationError) -> Verifications {
+  public func verifications(progress: Progress? = nil) throws(InvestigationError) -> Verifications {
     try read { db in
       var found = Verifications.Collector(
         capacity: try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
-      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in found.add(verification, of: call) }
+      var read = 0
+      try Self.eachVerification(db, "ORDER BY event") { _, call, verification in
+        if progress?.stops("reading verifications", at: read) == true {
+          throw Progress.interruption("reading verifications")
+        }
+        read += 1
+        found.add(verification, of: call)
+      }
       return found.verifications()
     }
   }

@@ -6,14 +6,20 @@ public enum TablePages {
   /// Pages kept at most; beyond it the snapshot is cut, which a walk then reports as unreadable.
   public static let limit = 1 << 16
 
-  /// The pages, by address, at most `limit`. Unreadable ones are left out.
+  /// What it is doing, for a person who waits.
+  static let work = "reading the tables"
+
+  /// The pages, by address, at most `limit`. Unreadable ones are left out, and those that are reached after `progress` has
+  /// stopped.
   public static func collect(
-    contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory, limit: Int = limit
+    contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory, limit: Int = limit,
+    progress: Progress? = nil
   ) -> [GPA: [UInt8]] {
     var pages: [GPA: [UInt8]] = [:]
     func keep(_ address: GPA) -> [UInt8]? {
       if let known = pages[address.page] { return known }
-      guard pages.count < limit, let bytes = try? memory.bytes(at: address.page, count: 4096) else { return nil }
+      guard pages.count < limit, progress?.stops(work, at: pages.count) != true,
+        let bytes = try? memory.bytes(at: address.page, count: 4096) else { return nil }
       pages[address.page] = bytes
       return bytes
     }

@@ -60,15 +60,20 @@ public struct Timeline {
   public init(_ store: InvestigationStore) { self.store = store }
 
   /// Calls `body` with every entry, in order; with `iovas` only those about an address in that range, with `last` only so
-  /// many at the end.
+  /// many at the end. `progress` may end it early.
   public func forEach(
-    iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, _ body: (Entry) throws -> Void
+    iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, progress: Progress? = nil, _ body: (Entry) throws -> Void
   ) throws {
     guard let bounds = try store.eventBounds() else { return }
+    func isStopped(_ event: Int64) -> Bool {
+      let (done, total) = (Int(clamping: event - bounds.first), Int(clamping: bounds.last - bounds.first + 1))
+      // A piece is worth asking.
+      return progress?.stops("reading events", at: done & ~1023, of: total) ?? false
+    }
     var state = try state(before: bounds.first, first: bounds.first)
     guard let last else {
       var next = bounds.first
-      while next <= bounds.last {
+      while next <= bounds.last && !isStopped(next) {
         try entries(next, through: next + Self.piece - 1, iovas: iovas, state: &state).forEach(body)
         next += Self.piece
       }
@@ -76,7 +81,7 @@ public struct Timeline {
     }
     var found: [Entry] = []
     var end = bounds.last
-    while end >= bounds.first && found.count < last {
+    while end >= bounds.first && found.count < last && !isStopped(bounds.last - end + bounds.first) {
       let start = max(bounds.first, end - Self.piece + 1)
       var state = try self.state(before: start, first: bounds.first)
       found = Array((try entries(start, through: end, iovas: iovas, state: &state) + found).suffix(max(last, 0)))
