@@ -17,23 +17,27 @@ func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
   }
 }
 
-/// Columns padded to the widest cell; the last one as it is.
+/// Columns padded to the widest cell; a row's last cell as it is, over the columns behind it where the row is short. Where a
+/// table is wider than ``Layout/width``, cells have several lines.
 func aligned(_ rows: [[String]], indent: String = "  ", gap: String = "  ") -> [String] {
   let rows = rows.map { $0.map(printable) }
-  var widths: [Int] = []
-  for row in rows {
-    for (column, cell) in row.dropLast().enumerated() {
-      if column == widths.count { widths.append(0) }
-      widths[column] = max(widths[column], cell.count)
+  let widths = Layout.columns(of: rows, indent: indent.count, gap: gap.count)
+  return rows.flatMap { row -> [String] in
+    var start = indent.count
+    let cells = row.enumerated().map { column, cell in
+      defer { start += widths[column] + gap.count }
+      return Layout.wrapped(cell, width: column == row.count - 1 ? Layout.room(after: start) : widths[column])
     }
-  }
-  return rows.map { row in
-    var line = indent
-    for (column, cell) in row.enumerated() {
-      line += column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count) + gap
+    return (0..<(cells.map(\.count).max() ?? 0)).map { number in
+      var line = indent
+      for (column, lines) in cells.enumerated() {
+        let text = lines.indices.contains(number) ? lines[number] : ""
+        line += text
+        if column < cells.count - 1 { line += String(repeating: " ", count: max(0, widths[column] - text.count)) + gap }
+      }
+      while line.last == " " { line.removeLast() }
+      return line
     }
-    while line.last == " " { line.removeLast() }
-    return line
   }
 }
 

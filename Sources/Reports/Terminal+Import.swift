@@ -6,14 +6,18 @@ import PageTables
 
 extension Terminal {
   /// Takes the texts at `paths` into an investigation, and tells what they gave. The investigation is opened, or made, once
-  /// they all could be read.
+  /// they all could be read; stopped by `progress` before that, nothing is added.
   public static func imported(
-    _ paths: [String], tenants: [any Tenant.Type], into open: () throws(InvestigationError) -> InvestigationStore
+    _ paths: [String], tenants: [any Tenant.Type], progress: Progress? = nil,
+    into open: () throws(InvestigationError) -> InvestigationStore
   ) throws(InvestigationError) -> String {
     let profiles = tenants.flatMap { $0.profiles }
     let reader = EvidenceReader(profiles: profiles)
     var extractions: [Extraction] = []
-    for path in paths { extractions.append(reader.read(try EvidenceFile.bytes(at: path), name: path)) }
+    for path in paths {
+      extractions.append(reader.read(try EvidenceFile.bytes(at: path), name: path, progress: progress))
+      if progress?.isStopped == true { throw Progress.interruption("reading \(path); nothing was added") }
+    }
     let store = try open()
     let result = try EvidenceImport(extractions, into: store, profiles: profiles)
     return imported(result, into: store, devices: profiles.map(\.device))

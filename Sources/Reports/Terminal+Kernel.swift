@@ -62,8 +62,11 @@ extension Terminal {
     return lines.joined(separator: "\n")
   }
 
-  /// The domains that groups and devices use, and what is mapped in them.
-  public static func domains(_ state: KernelState, memory: any PhysicalMemory) -> String {
+  /// The domains that groups and devices use, and what is mapped in them; `poll` as
+  /// ``PagingMode/dump(root:in:filter:limit:poll:)`` takes it.
+  public static func domains(
+    _ state: KernelState, memory: any PhysicalMemory, poll: (() -> Bool)? = nil
+  ) -> String {
     var rows = [["domain", "type", "groups", "table", "descriptor", "mapped"]]
     for domain in state.domains {
       let groups = state.groups.compactMap { group -> String? in
@@ -75,7 +78,7 @@ extension Terminal {
       rows.append([
         domain.pointer.description, domain.kind, groups.isEmpty ? "-" : groups.joined(separator: ", "),
         domain.root.map { "\($0.mode.name) \($0.address)" } ?? "none: never attached",
-        domain.descriptor?.description ?? "-", domain.root.map { mapped($0, memory: memory) } ?? "-",
+        domain.descriptor?.description ?? "-", domain.root.map { words(mapped($0, memory: memory, poll: poll)) } ?? "-",
       ])
     }
     var lines = rows.count > 1 ? aligned(rows, indent: "") : ["No group has a domain."]
@@ -88,14 +91,20 @@ extension Terminal {
     return lines.joined(separator: "\n")
   }
 
-  private static func mapped(_ root: TableRoot, memory: any PhysicalMemory) -> String {
-    var bytes: UInt64 = 0
-    var ranges = 0
-    for item in root.mode.dump(root: root.address, in: memory, filter: DumpFilter()) {
+  /// How much is mapped below a root; less where `poll` ended it.
+  static func mapped(
+    _ root: TableRoot, memory: any PhysicalMemory, poll: (() -> Bool)?
+  ) -> (bytes: UInt64, ranges: Int) {
+    var (bytes, ranges) = (UInt64(0), 0)
+    for item in root.mode.dump(root: root.address, in: memory, filter: DumpFilter(), poll: poll) {
       guard case .mapping(let mapping) = item else { continue }
       bytes &+= mapping.size
       ranges += 1
     }
-    return bytes == 0 ? "nothing" : "\(size(bytes)) in \(counted(ranges, "range"))"
+    return (bytes, ranges)
+  }
+
+  private static func words(_ mapped: (bytes: UInt64, ranges: Int)) -> String {
+    mapped.bytes == 0 ? "nothing" : "\(size(mapped.bytes)) in \(counted(mapped.ranges, "range"))"
   }
 }

@@ -7,16 +7,20 @@ extension Terminal {
   /// numbers only.
   public static func timeline(
     _ timeline: Timeline, iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, device: (any DeviceModel)?,
-    version: KernelVersion?, emit: (String) throws -> Void
+    version: KernelVersion?, progress: Progress? = nil, emit: (String) throws -> Void
   ) throws {
     var piece = ""
     var isEmpty = true
-    try timeline.forEach(iovas: iovas, last: last) { entry in
+    try timeline.forEach(iovas: iovas, last: last, progress: progress) { entry in
       isEmpty = false
       for line in lines(entry, device: device, version: version) { piece += line + "\n" }
       guard piece.utf8.count > 60_000 else { return }
       try emit(piece)
       piece = ""
+    }
+    if progress?.isStopped == true {
+      isEmpty = false
+      piece += "The rest of the events was not read: interrupted.\n"
     }
     if isEmpty { piece = iovas == nil ? "Nothing was recorded.\n" : "Nothing was recorded about these addresses.\n" }
     if !piece.isEmpty { try emit(piece) }
@@ -25,10 +29,11 @@ extension Terminal {
   /// Hands out the timeline of `store` in pieces of text, in the words of the device and the kernel that it names.
   public static func timeline(
     of store: InvestigationStore, iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, tenants: [any Tenant.Type],
-    emit: (String) throws -> Void
+    progress: Progress? = nil, emit: (String) throws -> Void
   ) throws {
     let (device, version) = try vocabulary(of: store, tenants: tenants)
-    try timeline(Timeline(store), iovas: iovas, last: last, device: device, version: version, emit: emit)
+    try timeline(
+      Timeline(store), iovas: iovas, last: last, device: device, version: version, progress: progress, emit: emit)
   }
 
   /// What a timeline of `store` takes its words from: the device that it names, by its driver or by itself, and the kernel's
@@ -52,8 +57,9 @@ extension Terminal {
   ) -> [String] {
     let texts = texts(entry.content, device: device, version: version)
     let head = "\(right(entry.id.rawValue, 5))  \(right(seconds(entry.time), 11))  \(left(entry.side, 6))  "
-    var lines = texts.enumerated().map { position, text in
-      (position == 0 ? head : String(repeating: " ", count: head.count + 2)) + printable(text)
+    var lines = texts.enumerated().flatMap { position, text in
+      let start = position == 0 ? head : String(repeating: " ", count: head.count + 2)
+      return Layout.folded(start + printable(text), hanging: head.count + 2)
     }
     if entry.startsClock { lines.insert("The clock starts anew: the host was booted, or it is another one.", at: 0) }
     return lines

@@ -151,9 +151,11 @@ public enum Terminal {
     }
   }
 
-  /// Writes a table's mappings, or its entries, as lines; `emit` gets them in pieces of some 60 KiB.
+  /// Writes a table's mappings, or its entries, as lines; `emit` gets them in pieces of some 60 KiB. `poll` as
+  /// ``PagingMode/dump(root:in:filter:limit:poll:)`` takes it.
   public static func dump(
-    _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, emit: (String) throws -> Void
+    _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, poll: (() -> Bool)? = nil,
+    emit: (String) throws -> Void
   ) throws {
     var piece = LineBuffer(capacity: 60_000)
     var isEmpty = true
@@ -163,12 +165,12 @@ public enum Terminal {
       try emit(piece.take())
     }
     if raw {
-      for item in root.mode.entries(root: root.address, in: memory, filter: filter) {
+      for item in root.mode.entries(root: root.address, in: memory, filter: filter, poll: poll) {
         piece.add(line: line(item))
         try emitIfFull()
       }
     } else {
-      try root.mode.dump(root: root.address, in: memory, filter: filter).forEach(
+      try root.mode.dump(root: root.address, in: memory, filter: filter, poll: poll).forEach(
         mappings: { mappings in
           for index in mappings.indices {
             piece.add(mappings[index])
@@ -260,8 +262,10 @@ public enum Terminal {
   /// The verdicts, worst first, then how many pages disagree in which way: at most `limit` of them, neighbours of which the
   /// same is to be said as one, or every range by itself without a limit.
   public static func check(_ check: CrossCheck, limit: Int?) -> String {
-    let text = ranges(check, limit: limit)
-    return check.leftOut == 0 ? text : "\(text)\n\(leftOut(check))"
+    var lines = [ranges(check, limit: limit)]
+    if check.leftOut > 0 { lines.append(leftOut(check)) }
+    if check.isPartial { lines.append("The comparison was interrupted: other pages were not looked at.") }
+    return lines.joined(separator: "\n")
   }
 
   /// What a comparison could not take in.
@@ -271,7 +275,7 @@ public enum Terminal {
 
   private static func ranges(_ check: CrossCheck, limit: Int?) -> String {
     let bad = check.disagreements
-    if check.pages == 0 { return "Nothing to check: no recorded call covers it." }
+    if check.pages == 0 { return check.isPartial ? "Nothing compared." : "Nothing to check: no recorded call covers it." }
     if bad.isEmpty {
       return "All \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, \(check.unmappedPages) unmapped."
     }
@@ -375,7 +379,8 @@ public enum Terminal {
     let seen = iovas.map(findings.translations.restricted(to:)) ?? findings.translations
     // What the remarks then say of the calls is the reason.
     let isUntold =
-      iovas == nil && check.pages == 0 && check.leftOut == 0 && !findings.calls.isEmpty && !findings.remarks.isEmpty
+      iovas == nil && check.pages == 0 && check.leftOut == 0 && !check.isPartial && !findings.calls.isEmpty
+      && !findings.remarks.isEmpty
     let untranslated = iovas.map(findings.untranslated(in:)) ?? findings.untranslated
     let parts = [
       isUntold ? "Nothing to compare with the tables." : self.check(check, limit: limit),
@@ -409,7 +414,7 @@ public enum Terminal {
 
   /// The hypotheses, best first.
   public static func diagnosis(_ diagnosis: Diagnosis) -> String {
-    if diagnosis.isClean {
+    if diagnosis.isClean && !diagnosis.isPartial {
       if diagnosis.calls == 0 {
         return "Nothing to diagnose: no map call has been recorded and verified. `iommu record map` records them."
       }
@@ -417,14 +422,17 @@ public enum Terminal {
     }
     var lines: [String] = []
     for (position, hypothesis) in diagnosis.hypotheses.enumerated() {
-      lines.append("\(position + 1). \(hypothesis.title)   (\(hypothesis.support))")
-      lines += hypothesis.evidence.map { "   for      \($0)" }
-      lines += hypothesis.counterEvidence.map { "   against  \($0)" }
-      lines += hypothesis.effects.map { "   breaks   \($0)" }
-      lines.append("   look at  \(hypothesis.remedy)")
-      if let question = hypothesis.openQuestion { lines.append("   open     \(question)") }
+      lines += Layout.folded("\(position + 1). \(hypothesis.title)   (\(hypothesis.support))", hanging: 3)
+      var rows = hypothesis.evidence.map { ["for", $0] }
+      rows += hypothesis.counterEvidence.map { ["against", $0] }
+      rows += hypothesis.effects.map { ["breaks", $0] }
+      rows.append(["look at", hypothesis.remedy])
+      if let question = hypothesis.openQuestion { rows.append(["open", question]) }
+      lines += aligned(rows, indent: "   ")
     }
-    if diagnosis.hypotheses.isEmpty {
+    if diagnosis.isPartial {
+      lines.append("The search was interrupted: there may be more causes, and better ones.")
+    } else if diagnosis.hypotheses.isEmpty {
       lines.append(
         "\(diagnosis.disagreeing) of \(counted(diagnosis.calls, "recorded map call")) and "
           + "\(counted(diagnosis.disagreeingPages, "page")) disagree, and no cause known here explains it. "
