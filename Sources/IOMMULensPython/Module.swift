@@ -1,6 +1,8 @@
 public import CPython
 internal import IOMMUModel
 internal import Investigation
+internal import PageTables
+internal import Reports
 internal import XuanTie
 
 /// The IOMMU families that the extension knows.
@@ -9,9 +11,11 @@ let tenants: [any Tenant.Type] = [XuanTie.self]
 /// Creates the module `iommulens._core`: what Python calls when it imports `_core.abi3.so`.
 @c(PyInit__core) public func createModule() -> UnsafeMutablePointer<PyObject>? {
   do {
-    let module = try PythonModule(functions: pageTableFunctions + [copyFunction])
+    let module = try PythonModule(functions: pageTableFunctions + [copyFunction, styledFunction])
     try Exceptions.add(to: module)
     try module.add("version", "0.1.0")
+    try module.add("modes", .init(PagingMode.allCases.map(\.rawValue)))
+    try module.add("flag_letters", .string(PageTableEntry.Flags.allLetters))
     try module.add(PythonClass(constructor: pageTableConstructor, methods: pageTableMethods))
     try module.add(PythonClass(constructor: sessionConstructor, methods: sessionMethods))
     try module.add(PythonClass(constructor: investigationConstructor, methods: investigationMethods))
@@ -28,6 +32,32 @@ private let copyFunction: CFunction = {
     $0, $1, $2, "_copy(value)",
     "A deep copy of plain values: None, bool, int, float, str, bytes, and lists and dicts of these."
   ) { arguments in try arguments.value("value") }
+}
+
+/// Marks a text for a terminal.
+private let styledFunction: CFunction = {
+  function(
+    $0, $1, $2, "styled(text, styles)",
+    """
+    A text of a session with a terminal's styles in it.
+
+    `styles` has the escape sequence that begins each of `address`, `function`, `title` and `highlight`; one that is missing or
+    empty leaves its part plain.
+    """
+  ) { arguments in
+    var starts: [Styling.Style: String] = [:]
+    guard case .dictionary(let styles) = try arguments.value("styles") else {
+      throw ArgumentTypeError("styles must be a dict.")
+    }
+    for (name, start) in styles {
+      guard let style = Styling.Style(rawValue: name), case .string(let start) = start else {
+        let known = Styling.Style.allCases.map(\.rawValue).joined(separator: ", ")
+        throw InvalidArgument("styles must have texts by the names \(known), not '\(name.prefix(40))'.")
+      }
+      starts[style] = start
+    }
+    return .string(Styling(starts: starts).apply(to: try arguments.string("text")))
+  }
 }
 
 /// The module while it is being filled.

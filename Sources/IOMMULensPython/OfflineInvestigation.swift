@@ -61,7 +61,9 @@ final class OfflineInvestigation: CustomStringConvertible {
   }
 
   /// What follows from everything in the file.
-  func findings() throws -> Findings { try Findings(offline: store(), tenants: tenants) }
+  func findings() throws -> Findings {
+    try Wait.forAll { try Findings(offline: store(), tenants: tenants, progress: $0) }
+  }
 }
 
 let investigationConstructor: CFunction = {
@@ -118,7 +120,10 @@ var investigationMethods: [CFunction] {
       ) { investigation, arguments in
         let paths = try arguments.pathList("paths")
         try investigation.refuseClosed()
-        return .string(try Terminal.imported(paths, tenants: tenants, into: investigation.madeStore))
+        return .string(
+          try Wait.forAll { progress in
+            try Terminal.imported(paths, tenants: tenants, progress: progress, into: investigation.madeStore)
+          })
       }
     },
     {
@@ -156,9 +161,10 @@ var investigationMethods: [CFunction] {
         let count = try arguments.entryCount()
         let store = try investigation.store()
         var text = ""
-        try Terminal.timeline(of: store, iovas: iovas, last: count, tenants: tenants) { piece in
-          text += piece
-          try checkInterrupted()
+        try Wait.forAll { progress in
+          try Terminal.timeline(of: store, iovas: iovas, last: count, tenants: tenants, progress: progress) {
+            text += $0
+          }
         }
         return .string(text)
       }

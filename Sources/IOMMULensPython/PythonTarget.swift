@@ -2,7 +2,7 @@ internal import IOMMUModel
 internal import PageTables
 
 /// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `function`, `read_virtual`, `read_physical`,
-/// `read_physical_pages`, `connection`, `monitor` and `is_inside`.
+/// `read_physical_pages`, `connection`, `monitor`, `is_inside` and `progress`.
 final class PythonTarget: Target {
   private let object: PythonReference
 
@@ -37,6 +37,11 @@ final class PythonTarget: Target {
     } catch {
       throw TargetError(String(describing: error))
     }
+  }
+
+  /// Shows a person who waits how far the work is; nil when there is no more to wait for.
+  func showProgress(_ text: String?) {
+    try? ask("progress", .init(text)) { _ in }
   }
 
   func evaluate(_ expression: String) throws(TargetError) -> UInt64 {

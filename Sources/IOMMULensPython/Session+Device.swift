@@ -91,12 +91,12 @@ var deviceMethods: [CFunction] {
         "What the user should see when stopped in a translation: what the one before came to, if they saw it, and this one."
       ) { session, _ in
         let texts = [session.answerText(), session.device.stopped().map(Terminal.translation)].compactMap { $0 }
-        return texts.isEmpty ? nil : .string(texts.joined(separator: "\n"))
+        return texts.isEmpty ? nil : .string(Layout.folded(texts.joined(separator: "\n")))
       }
     },
     {
       session($0, $1, $2, "answer()", "What the translation whose entry the user saw came to, or None.") { session, _ in
-        session.answerText().map { .string($0) } ?? nil
+        session.answerText().map { .string(Layout.folded($0)) } ?? nil
       }
     },
     {
@@ -109,27 +109,38 @@ var deviceMethods: [CFunction] {
     },
     {
       session(
-        $0, $1, $2, "translation_args(region, address, access)",
+        $0, $1, $2, "translation_args(region, address, access, form='text')",
         "Decodes the arguments of a translation that the selected thread is in."
       ) { session, arguments in
-        .string(
-          Terminal.translation(
-            try session.device.describe(
-              region: try arguments.uint64("region"), address: try arguments.uint64("address"),
-              access: try arguments.uint64("access"))))
+        let sight = try session.device.describe(
+          region: try arguments.uint64("region"), address: try arguments.uint64("address"),
+          access: try arguments.uint64("access"))
+        return try arguments.answer { Terminal.translation(sight) } data: { Structured.args(sight) }
       }
     },
     {
       session(
-        $0, $1, $2, "timeline(emit, first=None, last=None, count=None)",
-        "Passes what was recorded on all sides, in order, as pieces of text to emit(text); at most `count` entries."
+        $0, $1, $2, "timeline(emit, first=None, last=None, count=None, form='text')",
+        """
+        Passes what was recorded on all sides, in order, to emit(), at most `count` entries: in pieces of text, as JSON a line
+        an entry, or as records.
+        """
       ) { session, arguments in
         let store = try session.investigator.requireStore()
         let count = try arguments.entryCount()
         let emit = try arguments.callable("emit")
-        try Terminal.timeline(of: store, iovas: try arguments.iovas(), last: count, tenants: tenants) { text in
-          _ = try emit.call(.string(text))
-          try checkInterrupted()
+        let (iovas, form) = (try arguments.iovas(), try arguments.form())
+        try session.waiting { wait in
+          if form == .text {
+            try Terminal.timeline(of: store, iovas: iovas, last: count, tenants: tenants, progress: wait.progress) {
+              try session.emit($0, to: emit, wait)
+            }
+          } else {
+            try session.stream(form, to: emit, wait) { each in
+              try Structured.timeline(
+                of: store, iovas: iovas, last: count, tenants: tenants, progress: wait.progress, emit: each)
+            }
+          }
         }
         return nil
       }

@@ -17,6 +17,12 @@ final class Session {
   var mismatch: (call: RecordedCall, verification: Verification)?
   /// The call at whose entry the user is stopped, to be told about when it returns.
   var shown: RecordedCall?
+  /// The requesters that were met in the device's tables.
+  var met: Set<RequesterID> = []
+  /// The columns of the terminal that texts are for; nil for lines as long as they come.
+  var width: Int?
+  /// Whether an answer that a person waited for has ended early, on Ctrl-C, and nobody has told them.
+  var wasInterrupted = false
 
   init(_ target: PythonTarget) {
     self.target = target
@@ -27,12 +33,12 @@ final class Session {
 
   /// What follows from everything recorded, the kernel's log as it is now included. A log that cannot be read (before the
   /// kernel has set it up, in a guest without one) is no reason to conclude nothing.
-  func findings(reason: String) throws -> Findings {
-    if side == .qemu { return try device.findings(reason: reason) }
+  func findings(reason: String, progress: Progress? = nil) throws -> Findings {
+    if side == .qemu { return try device.findings(reason: reason, progress: progress) }
     if let profile = try? investigator.profile(), let records = try? investigator.kernelLog() {
       try investigator.requireStore().append(EvidenceReader(profiles: [profile]).logLines(of: records))
     }
-    return try investigator.findings(reason: reason)
+    return try investigator.findings(reason: reason, progress: progress)
   }
 
   // MARK: Calls
@@ -46,6 +52,50 @@ final class Session {
           "parameters": .list(function.parameters.map { .string($0) }),
         ]
       })
+  }
+
+  // MARK: Answers
+
+  /// Runs `body` while a person waits, who is told how far it is and may interrupt it.
+  func waiting<Result>(_ body: (Wait) throws -> Result) throws -> Result {
+    try Wait.during(show: target.showProgress) { wait in
+      defer { wasInterrupted = wasInterrupted || wait.progress.isStopped }
+      return try body(wait)
+    }
+  }
+
+  /// Passes a piece of text on.
+  func emit(_ text: String, to callable: PythonReference, _ wait: Wait) throws {
+    wait.hide()
+    _ = try callable.call(.string(text))
+  }
+
+  /// Passes the answers that `body` hands out to `callable`: as JSON, a line an answer, or as records.
+  func stream(
+    _ form: AnswerForm, to callable: PythonReference, _ wait: Wait, _ body: ((Structured) throws -> Void) throws -> Void
+  ) throws {
+    guard form == .json else {
+      try body { _ = try callable.call($0.records) }
+      return
+    }
+    var lines = JSONLines()
+    try body { answer in try lines.add(answer) { try emit($0, to: callable, wait) } }
+    try lines.flush { try emit($0, to: callable, wait) }
+  }
+
+  /// A call and the entries it should write.
+  func args(_ recorded: RecordedCall, _ arguments: Arguments) throws -> PythonValue {
+    try arguments.answer {
+      try describe(recorded)
+    } data: {
+      var expects: Structured?
+      if recorded.call.isMap, let root = recorded.root {
+        expects = try Structured.prediction(
+          investigator.profile().leaves(of: recorded.call, mode: root.mode), geometry: root.mode.geometry, root: root,
+          memory: investigator.memory().source)
+      }
+      return Structured.args(recorded, version: investigator.kernelVersion(), expects: expects)
+    }
   }
 
   /// A call and the entries it should write, as text.
@@ -85,7 +135,8 @@ let sessionConstructor: CFunction = {
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
     function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
-    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
+    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str,
+    is_inside(function, thread or None, stack or None) -> bool, progress(text or None) -> None and,
     for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
     argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
     """
@@ -134,7 +185,7 @@ func session(
   body: (Session, Arguments) throws -> PythonValue
 ) -> BorrowedObject? {
   method(instance, positional, keywords, signature, documentation) { (session: Session, arguments) in
-    try session.target.rethrowing { try body(session, arguments) }
+    try Layout.$width.withValue(session.width) { try session.target.rethrowing { try body(session, arguments) } }
   }
 }
 
@@ -148,10 +199,44 @@ private var kernelMethods: [CFunction] {
       }
     },
     {
-      session($0, $1, $2, "status()", "What is known: driver, kernel, memory source, registers, investigation.") {
-        session, _ in
-        .string(session.side == .qemu ? Terminal.status(session.device) : Terminal.status(session.investigator))
+      session(
+        $0, $1, $2, "status(form='text')", "What is known: driver, kernel, memory source, registers, investigation."
+      ) { session, arguments in
+        let isQEMU = session.side == .qemu
+        return try arguments.answer {
+          isQEMU ? Terminal.status(session.device) : Terminal.status(session.investigator)
+        } data: {
+          isQEMU ? Structured.status(session.device) : Structured.status(session.investigator)
+        }
       }
+    },
+    {
+      session(
+        $0, $1, $2, "fit(width=None)",
+        "Says how many columns texts may have from now on; None for lines as long as they come."
+      ) { session, arguments in
+        session.width = try arguments.optionalInt("width")
+        return nil
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "was_interrupted()", "Whether an answer has ended early since this was asked last, on Ctrl-C: it has what was found up to then."
+      ) { session, _ in
+        defer { session.wasInterrupted = false }
+        return .bool(session.wasInterrupted)
+      }
+    },
+    {
+      session(
+        $0, $1, $2, "known_devices()",
+        "PCI addresses of devices in the investigation and of those that this session has met. Asks nothing of the target."
+      ) { session, _ in .init(session.knownNames.devices) }
+    },
+    {
+      session(
+        $0, $1, $2, "known_domains()", "Domains of recorded calls, as kernel-virtual addresses. Asks nothing of the target."
+      ) { session, _ in .init(session.knownNames.domains) }
     },
     {
       session($0, $1, $2, "forget()", "Forgets what was found out about the target: other symbols, another guest.") {
@@ -295,7 +380,7 @@ private var kernelMethods: [CFunction] {
           session.shown = call
           texts.append(try session.describe(call))
         }
-        return .string(texts.joined(separator: "\n"))
+        return .string(Layout.folded(texts.joined(separator: "\n")))
       }
     },
     {
@@ -308,7 +393,7 @@ private var kernelMethods: [CFunction] {
         else { return nil }
         session.shown = nil
         let head = "\(call.call.isMap ? "map" : "unmap") #\(call.number)   returned\n"
-        return .string(head + (try session.describe(shown, verification)))
+        return .string(Layout.folded(head + (try session.describe(shown, verification))))
       }
     },
     {
@@ -317,29 +402,32 @@ private var kernelMethods: [CFunction] {
       }
     },
     {
-      session($0, $1, $2, "args(function, arguments, callers=[])", "Decodes a call and the entries it should write.") {
-        session, arguments in
+      session(
+        $0, $1, $2, "args(function, arguments, callers=[], form='text')",
+        "Decodes a call and the entries it should write."
+      ) { session, arguments in
         let call = try session.investigator.call(
           try arguments.string("function"), arguments: try arguments.uint64List("arguments"))
         var recorded = session.investigator.describe(call)
         recorded.callers = try arguments.optional("callers") == nil ? [] : try arguments.stringList("callers")
-        return .string(try session.describe(recorded))
+        return try session.args(recorded, arguments)
       }
     },
     {
       session(
-        $0, $1, $2, "recorded_args(function, thread, stack)",
+        $0, $1, $2, "recorded_args(function, thread, stack, form='text')",
         "The call that was recorded when `function` was entered there, decoded as by args(); None when none was."
       ) { session, arguments in
         let place = CallPlace(thread: try arguments.int("thread"), stack: try arguments.uint64("stack"))
         let function = try arguments.string("function")
         guard let call = session.investigator.recordedCall(function, at: place) else { return nil }
-        return .string(try session.describe(call))
+        return try session.args(call, arguments)
       }
     },
     {
       session(
-        $0, $1, $2, "predict(iova, paddr, size, prot, shift=None, device=None, domain=None, root=None, mode='sv39')",
+        $0, $1, $2,
+        "predict(iova, paddr, size, prot, shift=None, device=None, domain=None, root=None, mode='sv39', form='text')",
         "The entries that the driver should write for a mapping, or would write with another root shift."
       ) { session, arguments in
         let table = try session.investigator.table(try arguments.selector())
@@ -358,23 +446,26 @@ private var kernelMethods: [CFunction] {
           geometry = geometry.replacing(shift: shift, atLevel: geometry.rootLevel)
         }
         let runs = try session.investigator.profile().leaves(of: call, mode: table.root.mode)
-        return .string(
-          try Terminal.prediction(
-            call, runs: runs, geometry: geometry, root: table.root, memory: session.investigator.memory().source))
+        let memory = try session.investigator.memory().source
+        return try arguments.answer {
+          try Terminal.prediction(call, runs: runs, geometry: geometry, root: table.root, memory: memory)
+        } data: {
+          try Structured.predict(call, runs: runs, geometry: geometry, root: table.root, memory: memory)
+        }
       }
     },
     // MARK: Tables
     {
       session(
-        $0, $1, $2, "walk(iova, device=None, domain=None, root=None, mode='sv39', device_walk=False)",
+        $0, $1, $2, "walk(iova, device=None, domain=None, root=None, mode='sv39', device_walk=False, form='text')",
         "Walks for `iova` by the specification and, with `device_walk`, as the device does."
       ) { session, arguments in
         let selector = try arguments.selector()
         let table = try session.view.table(selector)
         let memory = try session.view.memory().source
         let iova = IOVA(try arguments.uint64("iova"))
-        var text = Terminal.walk(
-          table.root.mode.geometry.walk(iova, root: table.root.address, in: memory), requester: table.requester)
+        let walk = table.root.mode.geometry.walk(iova, root: table.root.address, in: memory)
+        var deviceWalk: (translation: DeviceTranslation, name: String, access: Access)?
         if try arguments.optionalBool("device_walk") == true {
           guard let requester = table.requester else {
             throw InvalidArgument("No device is attached to this table: name one with -device.")
@@ -382,9 +473,14 @@ private var kernelMethods: [CFunction] {
           let device = try session.view.device()
           let translation = device.translate(
             iova, access: .read, requester: requester, registers: try session.view.registers(), memory: memory)
-          text += "\n" + Terminal.deviceWalk(translation, name: device.name, access: .read)
+          deviceWalk = (translation, device.name, .read)
         }
-        return .string(text)
+        return try arguments.answer {
+          Terminal.walk(walk, requester: table.requester)
+            + (deviceWalk.map { "\n" + Terminal.deviceWalk($0.translation, name: $0.name, access: $0.access) } ?? "")
+        } data: {
+          Structured.walk(walk, requester: table.requester, device: deviceWalk)
+        }
       }
     },
     {
@@ -401,8 +497,11 @@ private var kernelMethods: [CFunction] {
     {
       session(
         $0, $1, $2,
-        "dump(emit, first=None, last=None, flags=None, raw=False, device=None, domain=None, root=None, mode='sv39')",
-        "Passes the tables' mappings, or with `raw` their entries, as pieces of text to emit(text)."
+        "dump(emit, first=None, last=None, flags=None, raw=False, device=None, domain=None, root=None, mode='sv39', form='text')",
+        """
+        Passes the tables' mappings, or with `raw` their entries, to emit(): in pieces of text, as JSON a line a mapping, or as
+        records.
+        """
       ) { session, arguments in
         let table = try session.view.table(try arguments.selector())
         let flags = try arguments.optionalString("flags") ?? ""
@@ -415,12 +514,19 @@ private var kernelMethods: [CFunction] {
           filter.last = iovas.upperBound
         }
         let emit = try arguments.callable("emit")
-        try Terminal.dump(
-          table.root, memory: session.view.memory().source, filter: filter,
-          raw: try arguments.optionalBool("raw") ?? false
-        ) { text in
-          _ = try emit.call(.string(text))
-          try checkInterrupted()
+        let memory = try session.view.memory().source
+        let (raw, form) = (try arguments.optionalBool("raw") ?? false, try arguments.form())
+        try session.waiting { wait in
+          let poll = wait.poll("walking tables")
+          if form == .text {
+            try Terminal.dump(table.root, memory: memory, filter: filter, raw: raw, poll: poll) {
+              try session.emit($0, to: emit, wait)
+            }
+          } else {
+            try session.stream(form, to: emit, wait) { each in
+              try Structured.dump(table.root, memory: memory, filter: filter, raw: raw, poll: poll, emit: each)
+            }
+          }
         }
         return nil
       }
@@ -438,48 +544,80 @@ private var kernelMethods: [CFunction] {
     },
     // MARK: The device
     {
-      session($0, $1, $2, "devices()", "Who is behind the IOMMU, as the kernel and the device's tables see it.") {
-        session, _ in
-        if session.side == .qemu { return .string(Terminal.devices(try session.view.contexts(), state: KernelState())) }
-        let state = (try? session.investigator.kernelState()) ?? KernelState()
-        return .string(Terminal.devices(try session.investigator.contexts(for: state), state: state))
+      session(
+        $0, $1, $2, "devices(form='text')", "Who is behind the IOMMU, as the kernel and the device's tables see it."
+      ) { session, arguments in
+        let isQEMU = session.side == .qemu
+        let state = isQEMU ? KernelState() : (try? session.investigator.kernelState()) ?? KernelState()
+        let contexts = isQEMU ? try session.view.contexts() : try session.investigator.contexts(for: state)
+        session.met.formUnion(contexts.map(\.requester))
+        return try arguments.answer {
+          Terminal.devices(contexts, state: state)
+        } data: {
+          Structured.devices(contexts, state: state)
+        }
       }
     },
     {
-      session($0, $1, $2, "probe()", "The checklist of an IOMMU's bring-up, as it stands now.") { session, _ in
-        .string(Terminal.probe(try session.investigator.probe()))
+      session($0, $1, $2, "probe(form='text')", "The checklist of an IOMMU's bring-up, as it stands now.") {
+        session, arguments in
+        let probe = try session.investigator.probe()
+        return try arguments.answer { Terminal.probe(probe) } data: { Structured.probe(probe) }
       }
     },
     {
-      session($0, $1, $2, "domains()", "The domains that groups and devices use, and what is mapped in them.") {
-        session, _ in
+      session(
+        $0, $1, $2, "domains(form='text')", "The domains that groups and devices use, and what is mapped in them."
+      ) { session, arguments in
         let state = try session.investigator.kernelState()
         if state.devices.isEmpty, let why = state.unknown.first { throw TargetError(why) }
-        return .string(Terminal.domains(state, memory: try session.investigator.memory().source))
+        let memory = try session.investigator.memory().source
+        return try session.waiting { wait in
+          let poll = wait.poll("walking tables")
+          return try arguments.answer {
+            Terminal.domains(state, memory: memory, poll: poll)
+          } data: {
+            Structured.domains(state, memory: memory, poll: poll)
+          }
+        }
       }
     },
     {
-      session($0, $1, $2, "registers()", "The device's registers, decoded.") { session, _ in
-        .string(
-          Terminal.registers(
-            try session.view.registers(), device: try session.view.device(),
-            block: try session.view.registerBlock()))
+      session($0, $1, $2, "registers(form='text')", "The device's registers, decoded.") { session, arguments in
+        let (values, device) = (try session.view.registers(), try session.view.device())
+        let block = try session.view.registerBlock()
+        return try arguments.answer {
+          Terminal.registers(values, device: device, block: block)
+        } data: {
+          Structured.registers(values, device: device, block: block)
+        }
       }
     },
     // MARK: Conclusions
     {
       session(
-        $0, $1, $2, "check(first=None, last=None, limit=None)",
+        $0, $1, $2, "check(first=None, last=None, limit=None, form='text')",
         "Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."
       ) { session, arguments in
-        let findings = try session.findings(reason: "check")
         let limit = try arguments.optionalInt("limit").map { max($0, 0) }
-        return .string(Terminal.check(of: findings, in: try arguments.iovas(), limit: limit))
+        let iovas = try arguments.iovas()
+        let findings = try session.waiting { try session.findings(reason: "check", progress: $0.progress) }
+        return try arguments.answer {
+          Terminal.check(of: findings, in: iovas, limit: limit)
+        } data: {
+          Structured.check(of: findings, in: iovas, limit: limit)
+        }
       }
     },
     {
-      session($0, $1, $2, "diagnose()", "The hypotheses that explain what disagrees, best first.") { session, _ in
-        .string(Terminal.diagnosis(of: try session.findings(reason: "diagnose")))
+      session($0, $1, $2, "diagnose(form='text')", "The hypotheses that explain what disagrees, best first.") {
+        session, arguments in
+        let findings = try session.waiting { try session.findings(reason: "diagnose", progress: $0.progress) }
+        return try arguments.answer {
+          Terminal.diagnosis(of: findings)
+        } data: {
+          Structured.diagnosis(of: findings)
+        }
       }
     },
     {
@@ -490,7 +628,12 @@ private var kernelMethods: [CFunction] {
         let store = try session.investigator.requireStore()
         let paths = try arguments.stringList("paths")
         return .string(
-          try Terminal.imported(paths, tenants: tenants) { () throws(InvestigationError) in store })
+          try session.waiting { wait in
+            Layout.folded(
+              try Terminal.imported(paths, tenants: tenants, progress: wait.progress) {
+                () throws(InvestigationError) in store
+              })
+          })
       }
     },
     {
@@ -501,7 +644,13 @@ private var kernelMethods: [CFunction] {
     },
     {
       session($0, $1, $2, "markdown()", "The investigation as Markdown.") { session, _ in
-        .string(MarkdownReport(try session.findings(reason: "export")).text())
+        // A report of part of what there is would be taken for one of all.
+        let findings = try session.waiting { wait in
+          let findings = try session.findings(reason: "export", progress: wait.progress)
+          if wait.progress.isStopped { throw Progress.interruption("comparing; nothing was written") }
+          return findings
+        }
+        return .string(MarkdownReport(findings).text())
       }
     },
   ]

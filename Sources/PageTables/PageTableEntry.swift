@@ -46,6 +46,9 @@ public struct PageTableEntry: Hashable, Sendable, BitwiseCopyable {
       (.user, "U"), (.global, "G"), (.accessed, "A"), (.dirty, "D"),
     ]
 
+    /// The letters of all flags, from bit 0 on: `VRWXUGAD`.
+    public static var allLetters: String { String(letters.map(\.1)) }
+
     /// The flags named by letters in any order and case, `rw` or `VRW`; nil when a letter is not one of VRWXUGAD.
     public init?(letters text: some StringProtocol) {
       var flags: Flags = []

@@ -4,7 +4,8 @@ import gdb
 
 from .. import _core
 from .debugger import EntryRegisters, names_above, registers
-from .state import session, write
+from .state import session
+from .terminal import write
 
 # What went wrong inside stop(), where nothing may be printed: told at the next stop.
 _problems = []

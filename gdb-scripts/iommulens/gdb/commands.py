@@ -1,56 +1,175 @@
-"""The `iommu` commands. Each reads its arguments, asks the core and prints the answer."""
+"""The `iommu` commands. Each says what its line may hold, asks the core and prints the answer."""
 
 import gdb
 
 from .. import _core
-from . import breakpoints, parameters, translations
-from .arguments import SELECTORS, iova_range, number, parse, selector
+from . import breakpoints, mi, parameters, terminal, translations
+from .arguments import (
+    JSON,
+    Choice,
+    File,
+    Grammar,
+    Group,
+    Known,
+    Letters,
+    Option,
+    Value,
+    Word,
+    count,
+    iova_range,
+    number,
+    selector,
+)
 from .debugger import Debugger, arguments, names_above, registers, require_guest, stack_pointer, step_in_target
-from .state import ensure_open, on_qemu, record_facts, session, settle, write
+from .state import ensure_open, on_qemu, record_facts, session, settle
+from .terminal import emit, write
 
 
 class Command(gdb.Command):
-    """A subcommand of `iommu`: turns the core's errors into GDB's."""
+    """A subcommand of `iommu`: takes its line apart by its grammar, and turns the core's errors into GDB's."""
 
+    grammar = Grammar()
     repeats = True
 
     def __init__(self):
-        super().__init__(self.name, gdb.COMMAND_DATA, self.completer())
-
-    def completer(self):
-        """GDB's completion class for the command's words."""
-        return gdb.COMPLETE_NONE
+        # GDB asks both of the object. A class's own docstring would hide what follows from the grammar.
+        self.__doc__ = self.grammar.help(self.name, type(self).__doc__)
+        if self.grammar.holds_files_only():
+            super().__init__(self.name, gdb.COMMAND_DATA, gdb.COMPLETE_FILENAME)
+            return
+        self.complete = self.grammar.complete
+        super().__init__(self.name, gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
         if not self.repeats:
             self.dont_repeat()
+        terminal.typed(from_tty)
         try:
+            self.attempt(lambda: self.run(self.parse(argument)))
+        finally:
+            terminal.typed(True)
+
+    def attempt(self, action):
+        """The result of `action`; what goes wrong is an error with a sentence."""
+        try:
+            session().fit(terminal.width())
             if on_qemu() and session().is_open():
                 session().flush()
-            self.run(argument)
-        except _core.Error as error:
-            raise gdb.GdbError(str(error)) from None
+            return action()
         except gdb.GdbError:
             raise
-        except gdb.error as error:
+        except (_core.Error, gdb.error) as error:
             raise gdb.GdbError(str(error)) from None
+        except KeyboardInterrupt:
+            raise gdb.GdbError("Interrupted.") from None
+
+    def parse(self, argument):
+        """The line taken apart."""
+        return self.grammar.parse(self.name, argument)
+
+    def run(self, parsed):
+        """Does what the line asks for."""
+        raise NotImplementedError
+
+
+class Question(Command):
+    """A command that answers something: in words, as JSON, or to an MI front end."""
+
+    def __init__(self):
+        if JSON not in self.grammar.parts:
+            self.grammar = Grammar(*self.grammar.parts, JSON)
+        super().__init__()
+
+    def answer(self, parsed, form):
+        """The answer as the core gives it in that form."""
+        raise NotImplementedError
+
+    def run(self, parsed):
+        write(self.answer(parsed, "json" if parsed.json else "text"))
+        _tell_interruption()
+
+    def records(self, words):
+        """The answer to an MI command with these words."""
+        return self.attempt(lambda: self.answer(self.grammar.parse_words("-" + self.name.replace(" ", "-"), words), "records"))
+
+
+class Stream(Question):
+    """A question with an answer of any length: piece by piece, as JSON an answer a line."""
+
+    # The name that all of it has among MI's results.
+    results = None
+
+    def stream(self, parsed, emit, form):
+        """Hands the answer's pieces to `emit`."""
+        raise NotImplementedError
+
+    def run(self, parsed):
+        self.stream(parsed, emit, "json" if parsed.json else "text")
+        _tell_interruption()
+
+    def answer(self, parsed, form):
+        found = []
+        self.stream(parsed, found.append, form)
+        return {self.results: found}
+
+
+def _tell_interruption():
+    if session().was_interrupted():
+        raise gdb.GdbError("Interrupted: this is what was found up to then.")
+
+
+def _known(method):
+    """What the session knows of a kind, asked when somebody wants to complete it."""
+    return lambda: getattr(session(), method)()
+
+
+_BDF = Known("BDF", _known("known_devices"))
+_RANGE = Option("iova", "only what is about these addresses, both inclusive", Value("A[-B]"))
+_DEVICE = Option("device", "only this device: its PCI address, 0000:00:01.0", _BDF)
+_KIND = Word(Choice("map", "unmap", "translate"), "calls of this kind; by default see below", optional=True)
+_TABLE = Group(
+    [Option("device", "the table of this device: its PCI address, 0000:00:01.0", _BDF)],
+    [
+        Option(
+            "domain",
+            "the table of this domain: the pointer that the driver's calls carry",
+            Known("EXPR", lambda: ["0x%x" % domain for domain in session().known_domains()]),
+        )
+    ],
+    [
+        Option("root", "the table at this guest-physical address", Value("GPA")),
+        Option("mode", "its format: %s; by default sv39" % ", ".join(_core.modes), Choice(*_core.modes, shown="MODE")),
+    ],
+)
 
 
 class Iommu(gdb.Command):
     """Decode an IOMMU driver's map calls and check the tables they make.
 
     Connect to a guest (`target remote :1234`) with the kernel's symbols loaded, then:
+      iommu status           what is known, and what is missing
       iommu break map        stop at the next map call and decode it
       finish                 when it has returned, see what it wrote and what the device makes of it
-      iommu record           record all calls without stopping
+      iommu record           record all calls without stopping; `continue`, then Ctrl-C
       iommu check            compare everything recorded with the tables and the device
       iommu diagnose         name the cause
       iommu export x.md      write it down
 
+    Look around meanwhile:
+      iommu walk 0xfffff000  one address through the tables, step by step
+      iommu dump             everything that is mapped
+      iommu devices, domains who is behind the IOMMU, and by which table
+      iommu regs             the device's registers
+      iommu probe            the bring-up, item by item: what works, what does not
+
     Or attach a second GDB to QEMU's own process, with QEMU's symbols and the same file:
       iommu break translate  stop at the device's next translation
       iommu record translate record them without stopping
-      iommu timeline         what both sides have seen, in order"""
+      iommu timeline         what both sides have seen, in order
+
+    Notes and logs count as well: `iommu import`. Preferences: `help set iommu`. In expressions:
+    $iommu_walk(iova), $iommu_index(iova, level). For programs: -json, and in GDB/MI -iommu-walk
+    and the like. Tab completes options, devices and modes; Ctrl-C ends what takes too long."""
 
     def __init__(self):
         super().__init__("iommu", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
@@ -61,49 +180,39 @@ class Iommu(gdb.Command):
         gdb.execute("help iommu")
 
 
-class Status(Command):
-    """Show what is known of driver, kernel, memory, device and investigation.
-
-    Usage: iommu status"""
+class Status(Question):
+    """Show what is known of driver, kernel, memory, device and investigation."""
 
     name = "iommu status"
 
-    def run(self, argument):
-        parse("iommu status", argument)
-        write(session().status())
+    def answer(self, parsed, form):
+        return session().status(form=form)
 
 
 class Open(Command):
     """Start or resume an investigation.
 
-    Usage: iommu open [FILE]
-
-    FILE is one SQLite file, by default `investigation.iommulens` in the current directory
-    (`set iommu file`). Everything recorded is in it when the command that shows it returns."""
+    Everything recorded is in the file when the command that shows it returns."""
 
     name = "iommu open"
+    grammar = Grammar(
+        Word(
+            File("FILE"),
+            "one SQLite file; by default that of `set iommu file`, investigation.iommulens in the current directory",
+            optional=True,
+        )
+    )
     repeats = False
 
-    def completer(self):
-        return gdb.COMPLETE_FILENAME
-
-    def run(self, argument):
-        parsed = parse("iommu open [FILE]", argument, most=1)
+    def run(self, parsed):
         write(session().open(parsed.words[0] if parsed.words else parameters.value("file") or ""))
 
 
-_FILTERS = "[-iova A[-B]] [-device BDF]"
-
-
-def _watch(usage, parsed, default_kinds, stop):
+def _watch(parsed, default_kinds, stop):
     """Adds the rule that a `break` or `record` command line describes; returns the functions it is about."""
     kinds = parsed.words or (["translate"] if on_qemu() else default_kinds)
-    if kinds[0] not in ("map", "unmap", "translate"):
-        raise gdb.GdbError("'%s' is not map, unmap or translate. Usage: %s" % (kinds[0], usage))
-    first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
-    limit = number(parsed.limit, "Limit") if parsed.limit else None
-    if limit is not None and not 0 < limit < 1 << 31:
-        raise gdb.GdbError("-limit must be at least 1, not %s." % parsed.limit)
+    first, last = iova_range(parsed.iova)
+    limit = count(parsed.limit, "-limit")
     device = parsed.device or parameters.value("device")
     if kinds == ["translate"]:
         if not on_qemu():
@@ -129,35 +238,36 @@ def _watch(usage, parsed, default_kinds, stop):
 class Break(Command):
     """Stop at the driver's map or unmap calls, or at the device's translations, decoded.
 
-    Usage: iommu break [map|unmap|translate] [-iova A[-B]] [-device BDF] [-when mismatch|always] [-limit N]
-           iommu break off
+    Without a kind, map calls. Stops at the entry of each call that passes the filter; `finish`
+    then shows what the call wrote. With `-when mismatch` the guest stops only after a call whose
+    entries are wrong: at the entry of the next one, because the tables do not change in between.
+    Calls are recorded as by `iommu record`, also after -limit stops.
 
-    Stops at the entry of each call that passes the filter; `finish` then shows what the call
-    wrote. With `-when mismatch` the guest stops only after a call whose entries are wrong: at
-    the entry of the next one, because the tables do not change in between. Calls are recorded
-    as by `iommu record`, also after -limit stops.
-
-    translate is for the GDB on QEMU, and what is meant there without a word. It stops at the
+    translate is for the GDB on QEMU, and what is meant there without a kind. It stops at the
     first translation of a run of equal ones; `finish` shows the answer. With `-when mismatch`
     it stops where the device refuses an access, or answers with another address than the
     tables give by the specification."""
 
     name = "iommu break"
+    grammar = Grammar(
+        _KIND,
+        _RANGE,
+        _DEVICE,
+        Option("when", "stop only after a wrong call, or at each; always by default", Choice("mismatch", "always")),
+        Option("limit", "stop so many times", Value("N")),
+        instead="off",
+    )
     repeats = False
 
-    def run(self, argument):
-        usage = "iommu break [map|unmap|translate] %s [-when mismatch|always] [-limit N] | iommu break off" % _FILTERS
-        parsed = parse(usage, argument, values=("iova", "device", "when", "limit"), most=1)
+    def run(self, parsed):
         if parsed.words == ["off"]:
             if on_qemu():
                 _off(True, "No translation stops QEMU any more.", "No translation stopped QEMU.")
             else:
                 _off(True, "No call stops the guest any more.", "No call stopped the guest.")
             return
-        when = parsed.when or "always"
-        if when not in ("mismatch", "always"):
-            raise gdb.GdbError("-when is mismatch or always, not '%s'." % when)
-        symbols = _watch(usage, parsed, ["map"], when)
+        when = (parsed.when or "always").lower()
+        symbols = _watch(parsed, ["map"], when)
         if on_qemu():
             write("Stops at %s." % (symbols if when == "always" else "wrong answers of %s" % symbols))
         else:
@@ -167,30 +277,33 @@ class Break(Command):
 class Record(Command):
     """Record the driver's map and unmap calls, or the device's translations, without stopping.
 
-    Usage: iommu record [map|unmap|translate] [-iova A[-B]] [-device BDF] [-limit N] [-callers]
-           iommu record off
+    Without a kind, map and unmap calls. Each call is stored with its arguments; what it left in
+    the tables is verified at the next one. The kind says which calls -limit counts; those of the
+    other kind that touch the same range are recorded too, because they undo what these did.
+    Started before the kernel boots and without a filter, requests for DMA cookies are recorded
+    as well (iommu_get_dma_cookie).
 
-    Each call is stored with its arguments; what it left in the tables is verified at the next
-    one. The word says which calls -limit counts; those of the other kind that touch the same
-    range are recorded too, because they undo what these did. With -callers also the functions
-    above each call, which doubles what a call costs. Started before the kernel boots and
-    without a filter, requests for DMA cookies are recorded as well (iommu_get_dma_cookie).
-
-    translate is for the GDB on QEMU, and what is meant there without a word. Translations that
+    translate is for the GDB on QEMU, and what is meant there without a kind. Translations that
     follow each other in equal steps, with the same outcome and for the same access, are stored
     as one run; -limit counts runs."""
 
     name = "iommu record"
+    grammar = Grammar(
+        _KIND,
+        _RANGE,
+        _DEVICE,
+        Option("limit", "record so many", Value("N")),
+        Option("callers", "also the functions above each call, which doubles what a call costs"),
+        instead="off",
+    )
     repeats = False
 
-    def run(self, argument):
-        usage = "iommu record [map|unmap|translate] %s [-limit N] [-callers] | iommu record off" % _FILTERS
-        parsed = parse(usage, argument, flags=("callers",), values=("iova", "device", "limit"), most=1)
+    def run(self, parsed):
         breakpoints.read_callers(bool(parsed.callers))
         if parsed.words == ["off"]:
             _off(False, "Recording stopped.", "Nothing was being recorded.")
             return
-        symbols = _watch(usage, parsed, ["map", "unmap"], "never")
+        symbols = _watch(parsed, ["map", "unmap"], "never")
         if on_qemu():
             write("Records %s." % symbols)
             return
@@ -224,18 +337,18 @@ def _call_in_frames():
     )
 
 
-def _decoded(function, frame):
+def _decoded(function, frame, form):
     """The call that `frame` is of, decoded. What was recorded at its entry is exact; debug information may have lost it since."""
     start = int(gdb.parse_and_eval("(unsigned long)&%s" % function["symbol"]))
     symbol, caller = function["symbol"], frame.older()
     if frame.pc() == start and frame == gdb.newest_frame():
-        return session().args(symbol, registers(len(function["parameters"])), names_above(frame))
+        return session().args(symbol, registers(len(function["parameters"])), names_above(frame), form=form)
     if caller is not None:
         # A caller's stack pointer is what the function found at its entry.
-        recorded = session().recorded_args(symbol, gdb.selected_thread().num, stack_pointer(caller))
+        recorded = session().recorded_args(symbol, gdb.selected_thread().num, stack_pointer(caller), form=form)
         if recorded is not None:
             return recorded
-    return session().args(symbol, arguments(frame, symbol, function["parameters"]), names_above(frame))
+    return session().args(symbol, arguments(frame, symbol, function["parameters"]), names_above(frame), form=form)
 
 
 def _translation_in_frames():
@@ -259,172 +372,159 @@ def _translation_in_frames():
     )
 
 
-class Args(Command):
+class Args(Question):
     """Decode the map or unmap call in the selected frame, or the nearest one up the stack.
-
-    Usage: iommu args
 
     Of a call that is being recorded, the arguments are those at its entry, also where the compiler
     has overwritten them since. In QEMU, the translation that the selected thread is in."""
 
     name = "iommu args"
 
-    def run(self, argument):
-        parse("iommu args", argument)
+    def answer(self, parsed, form):
         if on_qemu():
-            write(session().translation_args(*_translation_in_frames()))
-            return
-        write(_decoded(*_call_in_frames()))
+            return session().translation_args(*_translation_in_frames(), form=form)
+        return _decoded(*_call_in_frames(), form)
 
 
-class Predict(Command):
-    """Show the entries that the driver should write for a mapping.
-
-    Usage: iommu predict IOVA PADDR SIZE PROT [-shift N] [-device BDF | -domain EXPR | -root GPA -mode sv39]
-
-    SIZE is in bytes, PROT the driver's (1 read, 2 write, 4 cache). With -shift, the entries as
-    they would be if the root were indexed with that shift."""
+class Predict(Question):
+    """Show the entries that the driver should write for a mapping."""
 
     name = "iommu predict"
+    grammar = Grammar(
+        Word(Value("IOVA"), "where the mapping begins"),
+        Word(Value("PADDR"), "the guest-physical address that it leads to"),
+        Word(Value("SIZE"), "its size in bytes"),
+        Word(Value("PROT"), "the driver's protection: 1 read, 2 write, 4 cache"),
+        Option("shift", "the entries as they would be if the root were indexed with this shift", Value("N")),
+        _TABLE,
+    )
 
-    def run(self, argument):
+    def answer(self, parsed, form):
         if on_qemu():
             raise gdb.GdbError("What the driver writes is predicted where the driver is: in the GDB on the kernel.")
-        usage = "iommu predict IOVA PADDR SIZE PROT [-shift N] [-device BDF | -domain EXPR | -root GPA -mode sv39]"
-        parsed = parse(usage, argument, values=("shift",) + SELECTORS, least=4, most=4)
         iova, paddr, size, prot = [
             number(word, what) for word, what in zip(parsed.words, ("IOVA", "PADDR", "SIZE", "PROT"))
         ]
         shift = number(parsed.shift, "Shift") if parsed.shift else None
-        write(session().predict(iova, paddr, size, prot, shift=shift, **selector(parsed, parameters.value("device"))))
+        chosen = selector(parsed, parameters.value("device"))
+        return session().predict(iova, paddr, size, prot, shift=shift, form=form, **chosen)
 
 
-class Walk(Command):
-    """Walk the I/O page table for an IOVA, every step shown.
-
-    Usage: iommu walk IOVA [-device BDF | -domain EXPR | -root GPA -mode sv39] [-device-walk]
-
-    With -device-walk also as the device does it, its deviations from the specification included."""
+class Walk(Question):
+    """Walk the I/O page table for an IOVA, every step shown."""
 
     name = "iommu walk"
+    grammar = Grammar(
+        Word(Value("IOVA"), "the address that the device puts on the bus"),
+        _TABLE,
+        Option("device-walk", "also as the device does it, its deviations from the specification included"),
+    )
 
-    def run(self, argument):
-        usage = "iommu walk IOVA [-device BDF | -domain EXPR | -root GPA -mode sv39] [-device-walk]"
-        parsed = parse(usage, argument, flags=("device_walk",), values=SELECTORS, least=1, most=1)
-        write(
-            session().walk(
-                number(parsed.words[0], "IOVA"),
-                device_walk=bool(parsed.device_walk),
-                **selector(parsed, parameters.value("device"))
-            )
+    def answer(self, parsed, form):
+        return session().walk(
+            number(parsed.words[0], "IOVA"),
+            device_walk=bool(parsed.device_walk),
+            form=form,
+            **selector(parsed, parameters.value("device"))
         )
 
 
-class Dump(Command):
+class Dump(Stream):
     """List the mappings of an I/O page table.
 
-    Usage: iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]
-
-    Contiguous mappings with equal flags are one line. -raw lists entries with their addresses,
-    -o writes to a file."""
+    Contiguous mappings with equal flags are one line."""
 
     name = "iommu dump"
+    results = "items"
+    grammar = Grammar(
+        _TABLE,
+        Option("iova", "only these addresses, both inclusive", Value("A[-B]")),
+        Option("flags", "only what has all of these flags: rw", Letters("FLAGS", _core.flag_letters)),
+        Option("raw", "entries with their addresses instead of mappings"),
+        Option("o", "into this file", File("FILE")),
+    )
 
-    def run(self, argument):
-        usage = (
-            "iommu dump [-device BDF | -domain EXPR | -root GPA -mode sv39] [-iova A-B] [-flags rw] [-raw] [-o FILE]"
-        )
-        parsed = parse(usage, argument, flags=("raw",), values=("iova", "flags", "o") + SELECTORS)
-        first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
+    def stream(self, parsed, emit, form):
+        first, last = iova_range(parsed.iova)
         chosen = selector(parsed, parameters.value("device"))
-        options = dict(first=first, last=last, flags=parsed.flags, raw=bool(parsed.raw), **chosen)
+        session().dump(emit, first=first, last=last, flags=parsed.flags, raw=bool(parsed.raw), form=form, **chosen)
+
+    def run(self, parsed):
         if not parsed.o:
-            session().dump(gdb.write, **options)
+            super().run(parsed)
             return
-        try:
-            with open(parsed.o, "w", encoding="utf-8") as output:
-                session().dump(output.write, **options)
-        except OSError as error:
-            raise gdb.GdbError("%s cannot be written: %s." % (parsed.o, error.strerror)) from None
-        write("Written to %s." % parsed.o)
+        with _written(parsed.o) as output:
+            self.stream(parsed, output.write, "json" if parsed.json else "text")
+        _tell_interruption()
 
 
-class Devices(Command):
-    """List the devices that the IOMMU's device table knows, and their tables.
-
-    Usage: iommu devices"""
+class Devices(Question):
+    """List the devices that the IOMMU's device table knows, and their tables."""
 
     name = "iommu devices"
 
-    def run(self, argument):
-        parse("iommu devices", argument)
-        write(session().devices())
+    def answer(self, parsed, form):
+        return session().devices(form=form)
 
 
-class Domains(Command):
-    """List the domains that IOMMU groups use, their tables and how much is mapped.
-
-    Usage: iommu domains"""
+class Domains(Question):
+    """List the domains that IOMMU groups use, their tables and how much is mapped."""
 
     name = "iommu domains"
 
-    def run(self, argument):
-        parse("iommu domains", argument)
-        write(session().domains())
+    def answer(self, parsed, form):
+        return session().domains(form=form)
 
 
-class Regs(Command):
+class Regs(Question):
     """Show the IOMMU's registers, decoded.
-
-    Usage: iommu regs
 
     Where the driver's name for a register differs from the device's, both are shown."""
 
     name = "iommu regs"
 
-    def run(self, argument):
-        parse("iommu regs", argument)
-        write(session().registers())
+    def answer(self, parsed, form):
+        return session().registers(form=form)
 
 
-class Check(Command):
+class Check(Question):
     """Compare the recorded calls with the tables and the device, worst first.
 
-    Usage: iommu check [IOVA[-B]] [-all]
-
     The worst twenty lines, neighbours of which the same is to be said as one, and how many pages
-    disagree in which way. With -all one line per range."""
+    disagree in which way."""
 
     name = "iommu check"
+    grammar = Grammar(
+        Word(Value("IOVA[-B]"), "only these addresses, both inclusive", optional=True),
+        Option("all", "every range, one a line"),
+    )
 
-    def run(self, argument):
-        parsed = parse("iommu check [IOVA[-B]] [-all]", argument, flags=("all",), most=1)
+    def answer(self, parsed, form):
         settle()
         record_facts()
-        first, last = iova_range(parsed.words[0]) if parsed.words else (None, None)
-        write(session().check(first, last, limit=None if parsed.all else 20))
-        if Debugger().connection() is not None and not on_qemu() and not session().is_watching():
-            write("Recording is off: calls made since it ended are not known to this check.")
+        first, last = iova_range(parsed.words[0] if parsed.words else None)
+        return session().check(first, last, limit=None if parsed.all else 20, form=form)
+
+    def run(self, parsed):
+        super().run(parsed)
+        if parsed.json or on_qemu() or session().is_watching() or Debugger().connection() is None:
+            return
+        write("Recording is off: calls made since it ended are not known to this check.")
 
 
-class Diagnose(Command):
-    """Name the causes that explain what disagrees, best first, with the evidence.
-
-    Usage: iommu diagnose"""
+class Diagnose(Question):
+    """Name the causes that explain what disagrees, best first, with the evidence."""
 
     name = "iommu diagnose"
 
-    def run(self, argument):
-        parse("iommu diagnose", argument)
+    def answer(self, parsed, form):
         settle()
         record_facts()
-        write(session().diagnose())
+        return session().diagnose(form=form)
 
 
-class Probe(Command):
+class Probe(Question):
     """Go through the checklist of an IOMMU's bring-up: what was seen, where, and what fails.
-
-    Usage: iommu probe
 
     The kernel's configuration, driver, default domains, device table, DMA operations, what VFIO
     needs, who is told of faults. Nothing runs in the guest: what the driver's callbacks answer,
@@ -432,116 +532,130 @@ class Probe(Command):
 
     name = "iommu probe"
 
-    def run(self, argument):
-        parse("iommu probe", argument)
+    def answer(self, parsed, form):
         require_guest()
-        write(session().probe())
+        return session().probe(form=form)
 
 
 class Import(Command):
     """Take in evidence from texts: backtraces, logs, configurations, traces.
 
-    Usage: iommu import FILE...
-
-    A text may hold all of it, pasted as it came. The answer lists what was read, by kind and
-    line, and what looks like evidence but could not be read. Prose is no evidence."""
+    The answer lists what was read, by kind and line, and what looks like evidence but could not
+    be read. Prose is no evidence."""
 
     name = "iommu import"
+    grammar = Grammar(Word(File("FILE"), "a text, which may hold all of it, pasted as it came", many=True))
     repeats = False
 
-    def completer(self):
-        return gdb.COMPLETE_FILENAME
-
-    def run(self, argument):
-        parsed = parse("iommu import FILE...", argument, least=1, most=1 << 16)
+    def run(self, parsed):
         ensure_open(parameters.value("file"))
         write(session().import_texts(parsed.words))
 
 
-class Timeline(Command):
+class Timeline(Stream):
     """List what was seen on all sides, in order.
-
-    Usage: iommu timeline [-last N] [-iova A[-B]]
 
     Calls and what they left wrong, translations, register changes, log lines, notes: event,
     seconds since the first one, and the side that saw it. Other GDBs' events are in it as soon
     as they are in the file."""
 
     name = "iommu timeline"
+    results = "events"
+    grammar = Grammar(Option("last", "only so many at the end", Value("N")), _RANGE)
 
-    def run(self, argument):
-        parsed = parse("iommu timeline [-last N] [-iova A[-B]]", argument, values=("last", "iova"))
-        first, last = iova_range(parsed.iova) if parsed.iova else (None, None)
-        count = number(parsed.last, "Number") if parsed.last else None
-        if count is not None and not 0 < count < 1 << 31:
-            raise gdb.GdbError("-last must be at least 1, not %s." % parsed.last)
+    def stream(self, parsed, emit, form):
+        first, last = iova_range(parsed.iova)
         settle()
-        session().timeline(gdb.write, first, last, count)
+        session().timeline(emit, first, last, count(parsed.last, "-last"), form=form)
 
 
 class Note(Command):
-    """Write a remark into the investigation.
-
-    Usage: iommu note TEXT"""
+    """Write a remark into the investigation."""
 
     name = "iommu note"
+    grammar = Grammar(Word(Value("TEXT"), "the remark: all of the line"))
     repeats = False
 
-    def run(self, argument):
+    def parse(self, argument):
+        # A remark is no list of words: quotes and minus signs are its own.
         if not argument.strip():
             raise gdb.GdbError("A note needs text. Usage: iommu note TEXT")
+        return argument.strip()
+
+    def run(self, parsed):
         ensure_open(parameters.value("file"))
-        session().note(argument.strip())
+        session().note(parsed)
 
 
 class Export(Command):
-    """Write the investigation as Markdown.
-
-    Usage: iommu export FILE.md"""
+    """Write the investigation as Markdown."""
 
     name = "iommu export"
+    grammar = Grammar(Word(File("FILE.md"), "the file to write"))
     repeats = False
 
-    def completer(self):
-        return gdb.COMPLETE_FILENAME
-
-    def run(self, argument):
-        parsed = parse("iommu export FILE.md", argument, least=1, most=1)
+    def run(self, parsed):
         path = parsed.words[0]
         if not path.endswith(".md"):
             raise gdb.GdbError("%s: only Markdown can be written, to a name that ends in .md." % path)
         settle()
         record_facts()
         text = session().markdown()
+        with _written(path) as output:
+            output.write(text)
+
+
+class _written:
+    """A file that is written while the context lasts; says so at its end, and why not when it cannot be."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
         try:
-            with open(path, "w", encoding="utf-8") as output:
-                output.write(text)
+            self.file = open(self.path, "w", encoding="utf-8")
         except OSError as error:
-            raise gdb.GdbError("%s cannot be written: %s." % (path, error.strerror)) from None
-        write("Written to %s." % path)
+            raise self.failure(error) from None
+        return self.file
+
+    def __exit__(self, kind, error, _traceback):
+        try:
+            self.file.close()
+        except OSError as failure:
+            error = error or failure
+        if isinstance(error, OSError):
+            raise self.failure(error) from None
+        if error is None:
+            write("Written to %s." % self.path)
+
+    def failure(self, error):
+        return gdb.GdbError("%s cannot be written: %s." % (self.path, error.strerror))
 
 
 def register():
-    """Registers the prefix and its commands."""
-    for command in (
-        Iommu,
-        Status,
-        Open,
-        Break,
-        Record,
-        Args,
-        Predict,
-        Walk,
-        Dump,
-        Devices,
-        Domains,
-        Regs,
-        Check,
-        Diagnose,
-        Probe,
-        Import,
-        Timeline,
-        Note,
-        Export,
-    ):
+    """Registers the prefix and its commands, and the MI twins of those that answer something."""
+    Iommu()
+    commands = [
         command()
+        for command in (
+            Status,
+            Open,
+            Break,
+            Record,
+            Args,
+            Predict,
+            Walk,
+            Dump,
+            Devices,
+            Domains,
+            Regs,
+            Check,
+            Diagnose,
+            Probe,
+            Import,
+            Timeline,
+            Note,
+            Export,
+        )
+    ]
+    mi.register([command for command in commands if isinstance(command, Question)])

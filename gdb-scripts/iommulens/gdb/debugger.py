@@ -3,6 +3,7 @@
 import gdb
 
 from .. import _core
+from . import terminal
 
 
 def _sentence(error):
@@ -136,6 +137,10 @@ class Debugger:
             return None if value.is_optimized_out else int(value) & 0xFFFFFFFFFFFFFFFF
         except (gdb.error, RuntimeError, ValueError):
             return None
+
+    def progress(self, text):
+        """Shows somebody who waits how far the work is; None takes the line away."""
+        terminal.progress(text)
 
     def monitor(self, command):
         try:

@@ -51,21 +51,21 @@ def register():
         "Set the investigation file that is opened by default.",
         "Show the default investigation file.",
         "It is used by `iommu open` without a name and by recording commands.",
-        gdb.PARAM_STRING,
+        gdb.PARAM_OPTIONAL_FILENAME,
         DEFAULT_FILE,
     )
     _values["device"] = _Parameter(
         "device",
-        "Set the device that commands are about by default.",
-        "Show the default device.",
+        "Set the device that iommu commands are about by default.",
+        "Show the default device of iommu commands.",
         "A PCI address, 0000:00:01.0; empty for none.",
         gdb.PARAM_STRING,
         "",
     )
     _values["memory"] = _Parameter(
         "memory",
-        "Set where guest memory is read from.",
-        "Show where guest memory is read from.",
+        "Set where iommu commands read guest memory from.",
+        "Show where iommu commands read guest memory from.",
         "auto: the fastest source that works; remote: GDB's own connection, page by page.",
         gdb.PARAM_ENUM,
         "auto",
@@ -73,8 +73,8 @@ def register():
     )
     _values["qemu-pid"] = _Parameter(
         "qemu-pid",
-        "Set the process id of QEMU.",
-        "Show the process id of QEMU.",
+        "Set the process id of the QEMU that iommu commands look at.",
+        "Show the process id of the QEMU that iommu commands look at.",
         "0 finds the process behind GDB's connection.",
         gdb.PARAM_ZUINTEGER,
         0,

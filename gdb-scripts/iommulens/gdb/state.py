@@ -3,7 +3,9 @@
 import gdb
 
 from .. import _core
+from . import terminal
 from .debugger import Debugger, function_source, names_above
+from .terminal import write
 
 DEFAULT_FILE = "investigation.iommulens"
 
@@ -19,12 +21,6 @@ def session():
 def on_qemu():
     """Whether this GDB holds QEMU itself."""
     return session().side() == "qemu"
-
-
-def write(text):
-    """Prints lines; GDB's pager applies."""
-    if text:
-        gdb.write(text + "\n")
 
 
 def ensure_open(default=None):
@@ -65,6 +61,7 @@ def _on_stop(event):
     from . import breakpoints, translations
 
     session().target_ran()
+    session().fit(terminal.width())
     try:
         if on_qemu():
             session().flush()
