@@ -11,9 +11,9 @@ public struct EvidenceReader: Sendable {
   public init(profiles: [any DriverProfile]) { self.profiles = profiles }
 
   /// Reads a text that is called `name`; as far as it gets before `progress` stops it.
-  public func read(_ bytes: [UInt8], name: String, progress: Progress? = nil) -> Extraction {
-    var pass = Pass(TextLines(bytes), name: name, profiles: profiles)
-    if let capture = pass.capture(bytes) { pass.take(capture) } else { pass.run(progress) }
+  public func read(_ bytes: [UInt8], name: String, progress: WorkProgress? = nil) -> Extraction {
+    var pass = Pass(TextLines(bytes, progress: progress), name: name, profiles: profiles)
+    if let capture = pass.capture(bytes) { pass.take(capture) } else { pass.run() }
     return Extraction(
       name: name, lineCount: pass.text.count,
       findings: pass.findings.sorted { $0.lines.lowerBound < $1.lines.lowerBound },
@@ -65,12 +65,12 @@ private struct Pass {
     ]
   }
 
-  mutating func run(_ progress: Progress?) {
+  mutating func run() {
     var index = 0
     var steps = 0
     while index < text.count {
       // Readings are of any number of lines: not every line's number comes up.
-      if steps & 1023 == 0, progress?.stops("reading \(name), line", at: index & ~1023, of: text.count) == true { break }
+      if steps & 1023 == 0, text.isStopped(at: index & ~1023) { break }
       steps += 1
       let line = text[index]
       if line.isBlank {

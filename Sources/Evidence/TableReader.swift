@@ -36,7 +36,7 @@ struct TableReader: LineReader {
     }
     var refusals: [Refusal] = []
     var end = start + 1
-    while end < text.count, let cells = Self.cells(text[end], like: header) {
+    while end < text.count, !text.isStopped(at: end), let cells = Self.cells(text[end], like: header) {
       let row = Row(names: header, cells: cells)
       if cells.count != header.count {
         Self.refuse(

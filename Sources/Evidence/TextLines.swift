@@ -1,12 +1,14 @@
 import Foundation
+import Investigation
 
 /// A text as bytes, cut into lines. Nothing is assumed of it: neither UTF-8 nor any length.
 struct TextLines {
   private let bytes: [UInt8]
   private let ranges: [Range<Int>]
+  private let progress: WorkProgress?
 
-  /// The lines of `bytes`; LF or CRLF ends one.
-  init(_ bytes: [UInt8]) {
+  /// The lines of `bytes`; LF or CRLF ends one. `progress` is told how many were read.
+  init(_ bytes: [UInt8], progress: WorkProgress? = nil) {
     var ranges: [Range<Int>] = []
     bytes.withUnsafeBytes { buffer in
       guard let base = buffer.baseAddress else { return }
@@ -22,10 +24,14 @@ struct TextLines {
     }
     self.bytes = bytes
     self.ranges = ranges
+    self.progress = progress
   }
 
   /// How many lines there are.
   var count: Int { ranges.count }
+
+  /// Whether nobody wants the lines from `index` on any more: what reads line by line asks before each.
+  func isStopped(at index: Int) -> Bool { progress?.stops("reading lines", at: index, of: count) ?? false }
 
   /// The line at `index`, 0 for the first; empty beyond the end.
   subscript(index: Int) -> ArraySlice<UInt8> {

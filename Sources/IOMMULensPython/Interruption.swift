@@ -4,7 +4,7 @@ internal import Investigation
 /// Work that a person waits for: watches for Ctrl-C, and tells how far it is once that takes more than a second.
 final class Wait {
   /// What the work reports to.
-  private(set) lazy var progress = Progress { [unowned self] step in self.wantsEnd(step) }
+  private(set) lazy var progress = WorkProgress { [unowned self] step in self.wantsEnd(step) }
   /// Shows a line in place of the last one; nil takes it away.
   private let show: ((String?) -> Void)?
   private let start = ContinuousClock.now
@@ -28,7 +28,7 @@ final class Wait {
   }
 
   /// Runs `body` for somebody who wants all or nothing: an interruption is thrown as such.
-  static func forAll<Result>(_ body: (Progress) throws -> Result) throws -> Result {
+  static func forAll<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
     try during { wait in
       do {
         let result = try body(wait.progress)
@@ -54,7 +54,7 @@ final class Wait {
     show?(nil)
   }
 
-  private func wantsEnd(_ step: Progress.Step) -> Bool {
+  private func wantsEnd(_ step: WorkProgress.Step) -> Bool {
     do { try checkInterrupted() } catch {
       if !(error is Interrupted) { failure = error }
       return true

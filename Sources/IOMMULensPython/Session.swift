@@ -33,7 +33,7 @@ final class Session {
 
   /// What follows from everything recorded, the kernel's log as it is now included. A log that cannot be read (before the
   /// kernel has set it up, in a guest without one) is no reason to conclude nothing.
-  func findings(reason: String, progress: Progress? = nil) throws -> Findings {
+  func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     if side == .qemu { return try device.findings(reason: reason, progress: progress) }
     if let profile = try? investigator.profile(), let records = try? investigator.kernelLog() {
       try investigator.requireStore().append(EvidenceReader(profiles: [profile]).logLines(of: records))
@@ -647,7 +647,7 @@ private var kernelMethods: [CFunction] {
         // A report of part of what there is would be taken for one of all.
         let findings = try session.waiting { wait in
           let findings = try session.findings(reason: "export", progress: wait.progress)
-          if wait.progress.isStopped { throw Progress.interruption("comparing; nothing was written") }
+          if wait.progress.isStopped { throw WorkProgress.interruption("comparing; nothing was written") }
           return findings
         }
         return .string(MarkdownReport(findings).text())

@@ -13,7 +13,7 @@ struct Comparison {
   private let device: any DeviceModel
   private let registers: RegisterValues?
   private let memory: ResidentPages
-  private let progress: Progress?
+  private let progress: WorkProgress?
   /// Runs of pages that were looked at.
   private var runs = 0
 
@@ -26,7 +26,7 @@ struct Comparison {
 
   init(
     _ calls: [RecordedCall], _ replay: Replay, _ device: any DeviceModel, _ registers: RegisterValues?,
-    _ memory: ResidentPages, _ progress: Progress?
+    _ memory: ResidentPages, _ progress: WorkProgress?
   ) {
     self.calls = calls
     self.replay = replay

@@ -64,7 +64,7 @@ public struct CrossCheck: Sendable {
   /// `progress` may stop it: then it is of the pages that were compared up to then.
   public init(
     _ calls: [RecordedCall], replay: Replay, profile: any DriverProfile, registers: RegisterValues?,
-    memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil, progress: Progress? = nil
+    memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil, progress: WorkProgress? = nil
   ) {
     var comparison = Comparison(calls, replay, profile.device, registers, ResidentPages(of: memory), progress)
     let range = range ?? IOVA(0)...IOVA(.max)

@@ -357,7 +357,7 @@ public final class DeviceInvestigator {
 
   /// Reads registers and tables, stores them, and works out what follows from everything in the file. The driver's profile
   /// is the one that the file names.
-  public func findings(reason: String, progress: Progress? = nil) throws -> Findings {
+  public func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     let store = try requireStore()
     guard target.process() != nil else {
       return try Findings(offline: store, tenants: tenants, progress: progress)
@@ -369,7 +369,7 @@ public final class DeviceInvestigator {
     let calls = try store.calls(progress: progress)
     let pages = TablePages.collect(
       contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress)
-    if progress?.isStopped == true { throw Progress.interruption(TablePages.work) }
+    if progress?.isStopped == true { throw WorkProgress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)
     // The debugger on the kernel verifies a call when the next one comes: the last one may not have returned.
     let verified = try store.verifications()

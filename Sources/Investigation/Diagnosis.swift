@@ -244,7 +244,7 @@ public struct Diagnosis: Sendable {
 
   init(
     _ calls: VerifiedCalls, history: [RecordedCall], profile: any DriverProfile, check: CrossCheck?, context: Context,
-    progress: Progress? = nil
+    progress: WorkProgress? = nil
   ) {
     let symptoms = Symptoms(calls, history: history, profile: profile, check: check, context: context)
     self.calls = symptoms.maps.count

@@ -4,7 +4,7 @@ import PageTables
 extension Findings {
   /// What follows from an investigation file alone: the tables are those of its last snapshot and, for what is
   /// not in it, the entries that texts tell.
-  public init(offline store: InvestigationStore, tenants: [any Tenant.Type], progress: Progress? = nil) throws {
+  public init(offline store: InvestigationStore, tenants: [any Tenant.Type], progress: WorkProgress? = nil) throws {
     try self.init(
       store: store, profile: try Self.profile(of: store, tenants: tenants),
       memory: try store.recordedMemory(),

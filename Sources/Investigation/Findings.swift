@@ -46,7 +46,7 @@ public struct Findings {
   /// then; before the first range is compared, it throws.
   public init(
     store: InvestigationStore, profile: any DriverProfile, memory: any PhysicalMemory, registers: RegisterValues?,
-    running: [RecordedCall] = [], calls known: [RecordedCall]? = nil, progress: Progress? = nil
+    running: [RecordedCall] = [], calls known: [RecordedCall]? = nil, progress: WorkProgress? = nil
   ) throws(InvestigationError) {
     let calls = if let known { known } else { try store.calls(progress: progress) }
     let unfinished = Set(running.compactMap(\.id))
@@ -64,7 +64,7 @@ public struct Findings {
     self.memory = memory
     self.registers = registers
     let replay = Replay(finished, profile: profile, progress: progress)
-    if progress?.isStopped == true { throw Progress.interruption(Replay.work) }
+    if progress?.isStopped == true { throw WorkProgress.interruption(Replay.work) }
     check = CrossCheck(
       finished, replay: replay, profile: profile, registers: registers, memory: memory, progress: progress)
     state = try store.kernelState()

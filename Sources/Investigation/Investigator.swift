@@ -427,7 +427,7 @@ public final class Investigator {
   // MARK: Conclusions
 
   /// Reads registers and tables, stores them, and works out what follows from everything recorded.
-  public func findings(reason: String, progress: Progress? = nil) throws -> Findings {
+  public func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     let store = try requireStore()
     // Without a guest the file itself still answers.
     if target.connection() == nil { return try Findings(offline: store, tenants: tenants, progress: progress) }
@@ -439,7 +439,7 @@ public final class Investigator {
     let pages = TablePages.collect(
       contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress)
     // A snapshot of half the tables would pass for all of them.
-    if progress?.isStopped == true { throw Progress.interruption(TablePages.work) }
+    if progress?.isStopped == true { throw WorkProgress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)
     if let state = try? kernelState(), !state.devices.isEmpty { try store.append(state) }
     return try Findings(

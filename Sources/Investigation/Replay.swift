@@ -64,7 +64,7 @@ public struct Replay: Sendable {
   /// entries would be followed at a time. The right geometry stays far below that; one that is wrong at the leaf tables has
   /// a range for every page. Stopped by `progress`, the replay is of no use: it lacks the last calls.
   public init(
-    _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 22, progress: Progress? = nil,
+    _ calls: [RecordedCall], profile: any DriverProfile, limit: Int = 1 << 22, progress: WorkProgress? = nil,
     geometry: (TableRoot) -> TableGeometry = { $0.mode.geometry }
   ) {
     self.calls = calls

@@ -320,7 +320,7 @@ public final class InvestigationStore {
 
   /// All calls in the order in which they were recorded: by number, which one transaction after the other gives out. The
   /// clock would put what was recorded after a reboot before everything else.
-  public func calls(progress: Progress? = nil) throws(InvestigationError) -> [RecordedCall] {
+  public func calls(progress: WorkProgress? = nil) throws(InvestigationError) -> [RecordedCall] {
     try read { db in
       var callers: [Int64: [String]] = [:]
       let names = try db.cachedStatement(sql: "SELECT call, function FROM caller ORDER BY call, depth")
@@ -333,7 +333,7 @@ public final class InvestigationStore {
       calls.reserveCapacity(count)
       try Self.eachCall(db, "ORDER BY event") { found in
         if progress?.stops("reading calls", at: calls.count, of: count) == true {
-          throw Progress.interruption("reading calls")
+          throw WorkProgress.interruption("reading calls")
         }
         var call = found
         if let id = call.id, let known = callers[id.rawValue] { call.callers = known }
@@ -476,14 +476,14 @@ public final class InvestigationStore {
   }
 
   /// The verifications by call.
-  public func verifications(progress: Progress? = nil) throws(InvestigationError) -> Verifications {
+  public func verifications(progress: WorkProgress? = nil) throws(InvestigationError) -> Verifications {
     try read { db in
       var found = Verifications.Collector(
         capacity: try Int.fetchOne(db, sql: "SELECT count(*) FROM verification") ?? 0)
       var read = 0
       try Self.eachVerification(db, "ORDER BY event") { _, call, verification in
         if progress?.stops("reading verifications", at: read) == true {
-          throw Progress.interruption("reading verifications")
+          throw WorkProgress.interruption("reading verifications")
         }
         read += 1
         found.add(verification, of: call)

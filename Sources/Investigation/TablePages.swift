@@ -13,7 +13,7 @@ public enum TablePages {
   /// stopped.
   public static func collect(
     contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory, limit: Int = limit,
-    progress: Progress? = nil
+    progress: WorkProgress? = nil
   ) -> [GPA: [UInt8]] {
     var pages: [GPA: [UInt8]] = [:]
     func keep(_ address: GPA) -> [UInt8]? {

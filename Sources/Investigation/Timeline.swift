@@ -62,7 +62,7 @@ public struct Timeline {
   /// Calls `body` with every entry, in order; with `iovas` only those about an address in that range, with `last` only so
   /// many at the end. `progress` may end it early.
   public func forEach(
-    iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, progress: Progress? = nil, _ body: (Entry) throws -> Void
+    iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, progress: WorkProgress? = nil, _ body: (Entry) throws -> Void
   ) throws {
     guard let bounds = try store.eventBounds() else { return }
     func isStopped(_ event: Int64) -> Bool {

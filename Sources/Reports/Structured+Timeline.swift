@@ -6,7 +6,7 @@ extension Structured {
   /// Hands what was recorded on all sides to `emit` entry by entry, in the words of the device and the kernel that `store` names.
   public static func timeline(
     of store: InvestigationStore, iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, tenants: [any Tenant.Type],
-    progress: Progress? = nil, emit: (Structured) throws -> Void
+    progress: WorkProgress? = nil, emit: (Structured) throws -> Void
   ) throws {
     let (device, version) = try Terminal.vocabulary(of: store, tenants: tenants)
     try Timeline(store).forEach(iovas: iovas, last: last, progress: progress) {

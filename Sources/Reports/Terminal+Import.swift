@@ -8,7 +8,7 @@ extension Terminal {
   /// Takes the texts at `paths` into an investigation, and tells what they gave. The investigation is opened, or made, once
   /// they all could be read; stopped by `progress` before that, nothing is added.
   public static func imported(
-    _ paths: [String], tenants: [any Tenant.Type], progress: Progress? = nil,
+    _ paths: [String], tenants: [any Tenant.Type], progress: WorkProgress? = nil,
     into open: () throws(InvestigationError) -> InvestigationStore
   ) throws(InvestigationError) -> String {
     let profiles = tenants.flatMap { $0.profiles }
@@ -16,7 +16,7 @@ extension Terminal {
     var extractions: [Extraction] = []
     for path in paths {
       extractions.append(reader.read(try EvidenceFile.bytes(at: path), name: path, progress: progress))
-      if progress?.isStopped == true { throw Progress.interruption("reading \(path); nothing was added") }
+      if progress?.isStopped == true { throw WorkProgress.interruption("reading \(path); nothing was added") }
     }
     let store = try open()
     let result = try EvidenceImport(extractions, into: store, profiles: profiles)

@@ -7,7 +7,7 @@ extension Terminal {
   /// numbers only.
   public static func timeline(
     _ timeline: Timeline, iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, device: (any DeviceModel)?,
-    version: KernelVersion?, progress: Progress? = nil, emit: (String) throws -> Void
+    version: KernelVersion?, progress: WorkProgress? = nil, emit: (String) throws -> Void
   ) throws {
     var piece = ""
     var isEmpty = true
@@ -29,7 +29,7 @@ extension Terminal {
   /// Hands out the timeline of `store` in pieces of text, in the words of the device and the kernel that it names.
   public static func timeline(
     of store: InvestigationStore, iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, tenants: [any Tenant.Type],
-    progress: Progress? = nil, emit: (String) throws -> Void
+    progress: WorkProgress? = nil, emit: (String) throws -> Void
   ) throws {
     let (device, version) = try vocabulary(of: store, tenants: tenants)
     try timeline(

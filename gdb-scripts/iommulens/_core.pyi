@@ -6,6 +6,10 @@ from types import TracebackType
 from typing import Literal, Protocol, SupportsIndex, TypedDict, final
 
 version: str
+modes: list[str]
+"""The paging modes that are known."""
+flag_letters: str
+"""The letters of a page-table entry's flags, from bit 0 on."""
 
 Mode = Literal["sv32", "sv39", "sv48", "sv57", "sv39x4", "sv48x4", "sv57x4"]
 
@@ -112,6 +116,13 @@ class Row(TypedDict):
 def decode_entry(raw: SupportsIndex, level: SupportsIndex = 0, mode: Mode = "sv39") -> Entry:
     """Decodes a page-table entry as it stands in memory; `problem` says what the specification forbids about it."""
 
+def styled(text: str, styles: dict[str, str]) -> str:
+    """A text of a session with a terminal's styles in it.
+
+    `styles` has the escape sequence that begins each of `address`, `function`, `title` and `highlight`; one that is missing or
+    empty leaves its part plain.
+    """
+
 def walk_steps(memory: Memory, root: SupportsIndex, iova: SupportsIndex, mode: Mode = "sv39") -> Walk:
     """Walks from the table at `root` for `iova`: the entries read and how it ended.
 
@@ -165,6 +176,9 @@ class Debugger(Protocol):
     def is_inside(self, function: str, thread: int | None, stack: int | None) -> bool:
         """Whether a call of `function`, entered with that stack pointer, is on the thread's stack; on any for None."""
 
+    def progress(self, text: str | None) -> None:
+        """Shows somebody who waits how far the work is; None when there is no more to wait for."""
+
     def process(self) -> int | None:
         """The process that the debugger itself holds."""
 
@@ -175,13 +189,20 @@ class Debugger(Protocol):
     def argument(self, function: str, depth: int, name: str) -> int | None:
         """A parameter of the function `depth` frames above `function`, a pointer followed."""
 
+Form = Literal["text", "json", "records"]
+"""How a session answers: in words, as JSON, or as dicts, lists and texts with the same names, without what is not known."""
+
+Answer = str | dict[str, object]
+"""A dict for `records`, else a str."""
+
 @final
 class Session:
     """An investigation from inside a debugger.
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
     function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
-    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str, is_inside(function, thread or None, stack or None) -> bool and,
+    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str,
+    is_inside(function, thread or None, stack or None) -> bool, progress(text or None) -> None and,
     for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
     argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
     """
@@ -190,8 +211,20 @@ class Session:
     def functions(self) -> list[Function]:
         """The driver's map and unmap functions: symbol, kind, parameters."""
 
-    def status(self) -> str:
+    def status(self, form: Form = "text") -> Answer:
         """What is known: driver, kernel, memory source, registers, investigation."""
+
+    def fit(self, width: SupportsIndex | None = None) -> None:
+        """Says how many columns texts may have from now on; None for lines as long as they come."""
+
+    def was_interrupted(self) -> bool:
+        """Whether an answer has ended early since this was asked last, on Ctrl-C: it has what was found up to then."""
+
+    def known_devices(self) -> list[str]:
+        """PCI addresses of devices in the investigation and of those that this session has met. Asks nothing of the target."""
+
+    def known_domains(self) -> list[int]:
+        """Domains of recorded calls, as kernel-virtual addresses. Asks nothing of the target."""
 
     def forget(self) -> None:
         """Forgets what was found out about the target: other symbols, another guest."""
@@ -261,11 +294,17 @@ class Session:
         """The function of the recorded call that has not been verified yet, or None."""
 
     def args(
-        self, function: str, arguments: list[SupportsIndex] | tuple[SupportsIndex, ...], callers: list[str] = []
-    ) -> str:
+        self,
+        function: str,
+        arguments: list[SupportsIndex] | tuple[SupportsIndex, ...],
+        callers: list[str] = [],
+        form: Form = "text",
+    ) -> Answer:
         """Decodes a call and the entries it should write."""
 
-    def recorded_args(self, function: str, thread: SupportsIndex, stack: SupportsIndex) -> str | None:
+    def recorded_args(
+        self, function: str, thread: SupportsIndex, stack: SupportsIndex, form: Form = "text"
+    ) -> Answer | None:
         """The call that was recorded when `function` was entered there, decoded as by args(); None when none was."""
 
     def predict(
@@ -279,7 +318,8 @@ class Session:
         domain: SupportsIndex | None = None,
         root: SupportsIndex | None = None,
         mode: Mode = "sv39",
-    ) -> str:
+        form: Form = "text",
+    ) -> Answer:
         """The entries that the driver should write for a mapping, or would write with another root shift."""
 
     def walk(
@@ -290,7 +330,8 @@ class Session:
         root: SupportsIndex | None = None,
         mode: Mode = "sv39",
         device_walk: bool = False,
-    ) -> str:
+        form: Form = "text",
+    ) -> Answer:
         """Walks for `iova` by the specification and, with `device_walk`, as the device does."""
 
     def translate(
@@ -305,7 +346,7 @@ class Session:
 
     def dump(
         self,
-        emit: Callable[[str], object],
+        emit: Callable[[Answer], object],
         first: SupportsIndex | None = None,
         last: SupportsIndex | None = None,
         flags: str | None = None,
@@ -314,22 +355,25 @@ class Session:
         domain: SupportsIndex | None = None,
         root: SupportsIndex | None = None,
         mode: Mode = "sv39",
+        form: Form = "text",
     ) -> None:
-        """Passes the tables' mappings, or with `raw` their entries, as pieces of text to emit(text)."""
+        """Passes the tables' mappings, or with `raw` their entries, to emit(): in pieces of text, as JSON a line a mapping, or as
+        records.
+        """
 
     def index(self, iova: SupportsIndex, level: SupportsIndex, mode: Mode = "sv39") -> int:
         """The index of `iova` in its table at `level`."""
 
-    def devices(self) -> str:
+    def devices(self, form: Form = "text") -> Answer:
         """Who is behind the IOMMU, as the kernel and the device's tables see it."""
 
-    def probe(self) -> str:
+    def probe(self, form: Form = "text") -> Answer:
         """The checklist of an IOMMU's bring-up, as it stands now."""
 
-    def domains(self) -> str:
+    def domains(self, form: Form = "text") -> Answer:
         """The domains that groups and devices use, and what is mapped in them."""
 
-    def registers(self) -> str:
+    def registers(self, form: Form = "text") -> Answer:
         """The device's registers, decoded."""
 
     def check(
@@ -337,10 +381,11 @@ class Session:
         first: SupportsIndex | None = None,
         last: SupportsIndex | None = None,
         limit: SupportsIndex | None = None,
-    ) -> str:
+        form: Form = "text",
+    ) -> Answer:
         """Compares recorded calls, tables and device: at most `limit` groups of ranges, worst first; every range without one."""
 
-    def diagnose(self) -> str:
+    def diagnose(self, form: Form = "text") -> Answer:
         """The hypotheses that explain what disagrees, best first."""
 
     def import_texts(self, paths: list[str] | tuple[str, ...]) -> str:
@@ -377,17 +422,22 @@ class Session:
     def flush(self) -> None:
         """Stores the translations seen up to now, so that other sessions see them."""
 
-    def translation_args(self, region: SupportsIndex, address: SupportsIndex, access: SupportsIndex) -> str:
+    def translation_args(
+        self, region: SupportsIndex, address: SupportsIndex, access: SupportsIndex, form: Form = "text"
+    ) -> Answer:
         """Decodes the arguments of a translation that the selected thread is in."""
 
     def timeline(
         self,
-        emit: Callable[[str], object],
+        emit: Callable[[Answer], object],
         first: SupportsIndex | None = None,
         last: SupportsIndex | None = None,
         count: SupportsIndex | None = None,
+        form: Form = "text",
     ) -> None:
-        """Passes what was recorded on all sides, in order, as pieces of text to emit(text); at most `count` entries."""
+        """Passes what was recorded on all sides, in order, to emit(), at most `count` entries: in pieces of text, as JSON a line
+        an entry, or as records.
+        """
 
     def note(self, text: str) -> None:
         """Writes a remark into the investigation."""

@@ -1,7 +1,7 @@
 /// Long work's way to tell how far it is, and to learn that its rest is not wanted.
 ///
 /// Work that was stopped returns what it has found so far and says that it is not all; where that would mislead, it throws.
-public final class Progress {
+public final class WorkProgress {
   /// What is being done, and how much of it is.
   public struct Step: Hashable, Sendable {
     /// The work, as a phrase: `comparing ranges`.
