@@ -75,8 +75,9 @@ test-million:
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest
-	@gdbs=$$(lab/gdbs/install) && $(SWIFT) build --build-tests && IOMMULENS_GDBS=$$gdbs SWIFT_BACKTRACE=enable=no \
-	  $(SWIFT) test --skip-build --filter 'CoreModuleTests|InvestigationClassTests|GDBMatrixTests|PackageTests'
+	@gdbs=$$(lab/gdbs/install) && python=$$(lab/gdbs/front-ends) && $(SWIFT) build --build-tests && \
+	  IOMMULENS_GDBS=$$gdbs IOMMULENS_FRONT_ENDS=$$python SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build \
+	  --filter 'CoreModuleTests|InvestigationClassTests|GDBMatrixTests|CompletionTests|PackageTests'
 
 # A real kernel with the driver on a QEMU with the device: minutes once, then at once.
 lab: setup

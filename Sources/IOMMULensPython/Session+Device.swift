@@ -115,7 +115,11 @@ var deviceMethods: [CFunction] {
         let sight = try session.device.describe(
           region: try arguments.uint64("region"), address: try arguments.uint64("address"),
           access: try arguments.uint64("access"))
-        return try arguments.answer { Terminal.translation(sight) } data: { Structured.args(sight) }
+        return try arguments.answer {
+          Terminal.translation(sight)
+        } data: {
+          Structured.args(sight)
+        }
       }
     },
     {

@@ -221,7 +221,8 @@ private var kernelMethods: [CFunction] {
     },
     {
       session(
-        $0, $1, $2, "was_interrupted()", "Whether an answer has ended early since this was asked last, on Ctrl-C: it has what was found up to then."
+        $0, $1, $2, "was_interrupted()",
+        "Whether an answer has ended early since this was asked last, on Ctrl-C: it has what was found up to then."
       ) { session, _ in
         defer { session.wasInterrupted = false }
         return .bool(session.wasInterrupted)
@@ -235,7 +236,8 @@ private var kernelMethods: [CFunction] {
     },
     {
       session(
-        $0, $1, $2, "known_domains()", "Domains of recorded calls, as kernel-virtual addresses. Asks nothing of the target."
+        $0, $1, $2, "known_domains()",
+        "Domains of recorded calls, as kernel-virtual addresses. Asks nothing of the target."
       ) { session, _ in .init(session.knownNames.domains) }
     },
     {
@@ -562,7 +564,11 @@ private var kernelMethods: [CFunction] {
       session($0, $1, $2, "probe(form='text')", "The checklist of an IOMMU's bring-up, as it stands now.") {
         session, arguments in
         let probe = try session.investigator.probe()
-        return try arguments.answer { Terminal.probe(probe) } data: { Structured.probe(probe) }
+        return try arguments.answer {
+          Terminal.probe(probe)
+        } data: {
+          Structured.probe(probe)
+        }
       }
     },
     {

@@ -437,7 +437,8 @@ public final class Investigator {
     if let registers { try store.append(registers) }
     let calls = try store.calls(progress: progress)
     let pages = TablePages.collect(
-      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress)
+      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress
+    )
     // A snapshot of half the tables would pass for all of them.
     if progress?.isStopped == true { throw WorkProgress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)

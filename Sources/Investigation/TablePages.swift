@@ -19,7 +19,8 @@ public enum TablePages {
     func keep(_ address: GPA) -> [UInt8]? {
       if let known = pages[address.page] { return known }
       guard pages.count < limit, progress?.stops(work, at: pages.count) != true,
-        let bytes = try? memory.bytes(at: address.page, count: 4096) else { return nil }
+        let bytes = try? memory.bytes(at: address.page, count: 4096)
+      else { return nil }
       pages[address.page] = bytes
       return bytes
     }

@@ -51,30 +51,30 @@ public enum Layout {
   static func room(after start: Int) -> Int { limit.map { max(1, $0 - start) } ?? .max }
 
   /// The widths with which the columns of `rows` keep to the limit; those of their widest cells where they do anyway, or never
-  /// can. A short row's last cell does not count.
+  /// can. A short row's last cell does not count for its column, but needs room as well.
   static func columns(of rows: [[String]], indent: Int, gap: Int) -> [Int] {
     let count = rows.map(\.count).max() ?? 0
     var (widths, least) = ([Int](repeating: 0, count: count), [Int](repeating: 0, count: count))
+    // By column, what the last cells of rows that end there need.
+    var ends = [Int](repeating: 0, count: count)
     for row in rows {
-      for (column, cell) in row.enumerated() where column < row.count - 1 || row.count == count {
+      for (column, cell) in row.enumerated() {
+        let word = limit == nil ? 0 : cell.split(separator: " ").map(\.count).max() ?? 0
+        if column == row.count - 1 { ends[column] = max(ends[column], word, min(cell.count, lastColumn)) }
+        if column == row.count - 1 && row.count < count { continue }
         widths[column] = max(widths[column], cell.count)
-        if limit != nil {
-          least[column] = max(least[column], cell.split(separator: " ").map(\.count).max() ?? 0)
-        }
+        least[column] = max(least[column], word)
       }
     }
     guard let limit, let last = widths.indices.last else { return widths }
-    var excess = widths.reduce(indent + gap * last, +) - limit
-    guard excess > 0 else { return widths }
-    let given = min(excess, max(0, widths[last] - max(lastColumn, least[last])))
-    widths[last] -= given
-    excess -= given
-    while excess > 0 {
-      let candidates = widths.indices.filter { widths[$0] > least[$0] }
-      guard let widest = candidates.max(by: { widths[$0] < widths[$1] }) else { break }
-      widths[widest] -= 1
-      excess -= 1
+    func excess(_ column: Int, _ cell: Int) -> Int { widths[..<column].reduce(indent + gap * column + cell, +) - limit }
+    widths[last] -= min(max(0, excess(last, widths[last])), max(0, widths[last] - ends[last]))
+    // The widest column that may give way for rows that end in `column` and are too long.
+    func widest(for column: Int) -> Int? {
+      guard excess(column, column == last ? widths[last] : ends[column]) > 0 else { return nil }
+      return (0..<(column == last ? count : column)).filter { widths[$0] > least[$0] }.max { widths[$0] < widths[$1] }
     }
+    while let widest = widths.indices.lazy.compactMap(widest).first { widths[widest] -= 1 }
     return widths
   }
 }

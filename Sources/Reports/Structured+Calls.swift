@@ -64,7 +64,8 @@ extension Structured {
       "page_size": call.pages.map { Structured(bytes: $0.size) } ?? nil,
       "page_count": call.pages.map { Structured(bytes: $0.count) } ?? nil, "target": .init(call.target),
       "prot": .init(call.protection?.description),
-      "gfp": .init(allocation?.description(in: version)), "root": .init(recorded.root), "origin": .init(recorded.origin),
+      "gfp": .init(allocation?.description(in: version)), "root": .init(recorded.root),
+      "origin": .init(recorded.origin),
     ]
   }
 

@@ -40,7 +40,9 @@ extension Structured {
 
   /// Whether the value is short enough for the rest of a line.
   private func fits(_ indent: String) -> Bool {
-    if case .list(let elements) = self, elements.allSatisfy({ if case .number = $0 { true } else { false } }) { return true }
+    if case .list(let elements) = self, elements.allSatisfy({ if case .number = $0 { true } else { false } }) {
+      return true
+    }
     return length(upTo: Self.lineWidth - indent.utf8.count) != nil
   }
 

@@ -137,7 +137,8 @@ public struct Styling: Sendable {
   private static func alarms(_ line: Substring) -> [Range<Substring.Index>] {
     alarmWords.flatMap { word in
       line.ranges(of: word).filter { range in
-        let isStart = range.lowerBound == line.startIndex || !isWord(line.utf8[line.utf8.index(before: range.lowerBound)])
+        let isStart =
+          range.lowerBound == line.startIndex || !isWord(line.utf8[line.utf8.index(before: range.lowerBound)])
         return isStart && (word != "fail " || range.lowerBound == line.startIndex)
       }
     }

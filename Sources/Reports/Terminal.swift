@@ -275,7 +275,9 @@ public enum Terminal {
 
   private static func ranges(_ check: CrossCheck, limit: Int?) -> String {
     let bad = check.disagreements
-    if check.pages == 0 { return check.isPartial ? "Nothing compared." : "Nothing to check: no recorded call covers it." }
+    if check.pages == 0 {
+      return check.isPartial ? "Nothing compared." : "Nothing to check: no recorded call covers it."
+    }
     if bad.isEmpty {
       return "All \(counted(check.pages, "page")) agree: \(check.mappedPages) mapped, \(check.unmappedPages) unmapped."
     }

@@ -93,4 +93,17 @@ import Testing
       """)
     try expectKnown(output, "help.txt")
   }
+
+  /// Whoever looks for IOMMUs finds everything there is.
+  @Test func apropos() async throws {
+    let found = try await Guest.alone("apropos iommu").split(separator: "\n").map { $0.split(separator: " -- ")[0] }
+    let commands =
+      "status open break record args predict walk dump devices domains regs check diagnose probe timeline import note export"
+    let parameters = ["file", "device", "memory", "qemu-pid"]
+    let wanted =
+      ["iommu", "set iommu", "show iommu", "function iommu_walk", "function iommu_index"]
+      + commands.split(separator: " ").map { "iommu \($0)" }
+      + parameters.flatMap { ["set iommu \($0)", "show iommu \($0)"] }
+    #expect(Set(wanted).subtracting(found.map(String.init)) == [])
+  }
 }

@@ -413,6 +413,7 @@ import Testing
       import ast, inspect
       tree = ast.parse(open(os.path.dirname(_core.__file__) + "/_core.pyi").read())
       stub = {node.name: node for node in tree.body if hasattr(node, "name")}
+      stub.update((node.target.id, node) for node in tree.body if isinstance(node, ast.AnnAssign))
       def compare(name, real, node):
         if isinstance(node, ast.FunctionDef):
           names = [a.arg for a in node.args.args]
@@ -426,6 +427,7 @@ import Testing
       for name, real in vars(_core).items():
         if name.startswith("_") or name == "version": continue
         if name not in stub: print(name, "is not in the stub file"); continue
+        if not callable(real): continue
         compare(name, real, stub[name])
         if isinstance(real, type) and not issubclass(real, BaseException):
           methods = {node.name: node for node in stub[name].body if isinstance(node, ast.FunctionDef)}

@@ -27,6 +27,53 @@ import Testing
     }
   }
 
+  /// What a front end that speaks MI through pygdbmi is handed. `make test-gdbs` installs that.
+  @Test(.enabled(if: FrontEnd.python != nil), arguments: Host.gdbs) func answersToPygdbmi(gdb: Host) async throws {
+    let output = try await FrontEnd.run(
+      "pygdbmi-session.py", gdb: gdb, python: FrontEnd.python ?? "",
+      ["-interpreter-exec console \"source \(Guest.plugin)\"", "-iommu-status", "-iommu-walk", "-iommu-walk 0 -root 0"])
+    #expect(
+      output == #"""
+        (mi) -interpreter-exec console "source gdb-scripts/iommulens-gdb.py"
+        done null
+        (mi) -iommu-status
+        done {"command": "status", "schema": "1", "side": "kernel", "unknown": [{"what": "driver", "reason": "\#(noDriver)"}, {"what": "memory", "reason": "\#(noGuest)"}, {"what": "device", "reason": "\#(noDriver)"}]}
+        (mi) -iommu-walk
+        error {"msg": "Too few arguments. Usage: -iommu-walk IOVA [-device BDF | -domain EXPR | -root GPA -mode MODE] [-device-walk] [-json]"}
+        (mi) -iommu-walk 0 -root 0
+        error {"msg": "\#(noGuest)"}
+
+        """#)
+  }
+
+  /// The REPL of an editor that speaks the Debug Adapter Protocol, from GDB 14 on.
+  @Test(arguments: Host.gdbs) func answersInTheREPLOfAnAdapter(gdb: Host) async throws {
+    guard try await Guest.alone("python print(int(gdb.VERSION.split('.')[0]) > 13)", gdb: gdb) == "True\n" else {
+      return
+    }
+    let output = try await FrontEnd.run(
+      "dap.py", gdb: gdb, python: "python3", ["source \(Guest.plugin)", "iommu status", "iommu frob"])
+    #expect(
+      output == """
+        (dap) source gdb-scripts/iommulens-gdb.py
+
+        (dap) iommu status
+        driver  \(noDriver)
+        memory  \(noGuest)
+        device  \(noDriver)
+        file    none open: `iommu open [FILE]`
+
+        (dap) iommu frob
+        error: 'frob' is not an iommu command. `help iommu` lists them.
+
+        """)
+  }
+
+  private let noDriver =
+    "No IOMMU driver known here is in the symbols: xt_iommu_map is missing. Load the kernel with its debug information: "
+    + "`file vmlinux`."
+  private let noGuest = "No guest: connect to QEMU's gdbstub first, `target remote :1234`."
+
   @Test(arguments: Host.gdbs) func saysWhatIsMissing(gdb: Host) async throws {
     let output = try await Guest.alone(
       Guest.attempts(["iommu break", "iommu walk 0 -root 0", "iommu check"]), gdb: gdb)

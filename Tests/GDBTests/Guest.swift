@@ -50,6 +50,30 @@ struct Guest: Sendable, CustomTestStringConvertible {
     }
   }
 
+  /// What GDB answers to MI `commands`, result records only: `^done,…`. `$DIR` and `$PID` as in ``debug(_:gdb:)``.
+  func answers(_ commands: String, gdb: Host = .gdb("gdb-multiarch")) async throws -> String {
+    try await Guest.inScratch { directory in
+      let script = """
+        -gdb-set pagination off
+        -gdb-set width 0
+        -file-exec-and-symbols \(program)
+        -target-select remote \(directory)/gdb.sock
+        -interpreter-exec console "source \(Guest.plugin)"
+        \(commands.replacing("$DIR", with: directory))
+        -gdb-exit
+
+        """
+      try script.write(toFile: directory + "/script.mi", atomically: true, encoding: .utf8)
+      guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
+      let boot =
+        "lab/guest/debug --root-shift \(rootShift) --cpu \(cpu) --signature \(signature) --ram \(ram) \(directory)"
+      let output = try await Guest.output(
+        ["bash", "-c", "\(boot) -- -nx --interpreter=mi3 <\(directory)/script.mi"], directory: directory,
+        environment: ["GDB": path])
+      return output.split(separator: "\n").filter { $0.hasPrefix("^") }.joined(separator: "\n") + "\n"
+    }
+  }
+
   /// What GDB prints for `commands` while another machine runs; `$DIR/gdb.sock` is its gdbstub.
   static func beside(_ machine: String, _ commands: String) async throws -> String {
     try await inScratch { directory in

@@ -25,6 +25,28 @@ import Testing
       .replacing(/\b\d+\.\d{6}\b/, with: "$TIME")
   }
 
+  /// A Ctrl-C ends what takes long, as it ends Python's own functions, and the investigation is of use afterwards.
+  @Test(arguments: Host.all) func canBeInterrupted(host: Host) async throws {
+    let output = try await run(
+      """
+      import _thread, functools, signal
+      signal.signal(signal.SIGINT, signal.default_int_handler)
+      investigation = start(*pgdir)
+      def interrupted(method, *arguments):
+        # No bytecode runs between the two, so that the signal is pending when the method begins.
+        try: print(list(map(functools.partial.__call__,
+          [functools.partial(_thread.interrupt_main), functools.partial(method, *arguments)])))
+        except KeyboardInterrupt as error: print("KeyboardInterrupt:", error)
+      for method in (investigation.check, investigation.diagnose, investigation.hypotheses, investigation.timeline,
+                     investigation.markdown): interrupted(method)
+      interrupted(investigation.import_texts, [fixtures + "/field-notes.txt"])
+      print(len(investigation.calls()), investigation.diagnose()[:40])
+      """, in: host)
+    #expect(
+      output == String(repeating: "KeyboardInterrupt: Interrupted.\n", count: 6)
+        + "120 1. the root is indexed with shift 48, PG\n")
+  }
+
   /// The texts that GDB's commands and the command line give as well.
   @Test(arguments: Host.all) func concludesFromTexts(host: Host) async throws {
     let output = try await run(

@@ -27,8 +27,10 @@ import Testing
         iommulens/gdb/commands.py
         iommulens/gdb/debugger.py
         iommulens/gdb/functions.py
+        iommulens/gdb/mi.py
         iommulens/gdb/parameters.py
         iommulens/gdb/state.py
+        iommulens/gdb/terminal.py
         iommulens/gdb/translations.py
         iommulens/iommulens-gdb.py
         iommulens/py.typed

@@ -18,8 +18,9 @@ class Value:
     def __init__(self, shown):
         self.shown = shown
 
-    def check(self, text, place):
-        """Raises an error unless `text` is a value; `place` says where it stands."""
+    def demand(self, text):
+        """What a value has to be, where `text` is none; None for a good one."""
+        return None
 
     def candidates(self, start):
         """Values that begin with `start`."""
@@ -33,9 +34,8 @@ class Choice(Value):
         super().__init__(shown or "|".join(words))
         self.words = words
 
-    def check(self, text, place):
-        if text.lower() not in self.words:
-            raise gdb.GdbError("%s is %s, not '%s'." % (place, _either(self.words), text))
+    def demand(self, text):
+        return None if text.lower() in self.words else _either(self.words)
 
     def candidates(self, start):
         return [word for word in self.words if word.startswith(start)]
@@ -239,8 +239,9 @@ class Grammar:
             if option.value and not rest:
                 raise gdb.GdbError("%s needs a value. Usage: %s" % (word, usage))
             value = rest.pop(0) if option.value else True
-            if option.value:
-                option.value.check(value, word)
+            demand = option.value and option.value.demand(value)
+            if demand:
+                raise gdb.GdbError("%s is %s, not '%s'." % (word, demand, value))
             options[option.attribute] = value
         least = sum(not word.optional for word in self.words)
         if len(positional) < least:
@@ -248,7 +249,9 @@ class Grammar:
         if len(positional) > len(self.words) and not (self.words and self.words[-1].many):
             raise gdb.GdbError("Too many arguments. Usage: %s" % usage)
         for word, given in zip(self.words, positional):
-            word.value.check(given, "The word")
+            demand = word.value.demand(given)
+            if demand:
+                raise gdb.GdbError("'%s' is not %s. Usage: %s" % (given, demand, usage))
         return Parsed(positional, options)
 
     # Completion.
@@ -269,6 +272,8 @@ class Grammar:
         return [candidate[shared:] for candidate in found]
 
     def _candidates(self, before, last):
+        if self.instead and before[:1] == [self.instead]:
+            return []
         used, count = [], 0
         waiting = None
         for token in before:
@@ -296,8 +301,6 @@ class Grammar:
 
     def _open_options(self, used):
         """The options that may still come after those that are `used`."""
-        if self.instead and self.instead in used:
-            return []
         closed = set(used)
         for group in self.groups:
             taken = [options for options in group.alternatives if any(option.name in used for option in options)]
@@ -328,7 +331,7 @@ def count(text, option):
     """The value of an option that says how many; None where it was not given."""
     if text is None:
         return None
-    value = number(text, "Number")
+    value = number(text, option)
     if not 0 < value < 1 << 31:
         raise gdb.GdbError("%s must be at least 1, not %s." % (option, text))
     return value
