@@ -38,12 +38,12 @@ final class Wait {
     }
   }
 
-  /// For work that asks a closure, and says no more of itself than that it goes on: a tick every 256 tables.
-  func poll(_ work: String) -> () -> Bool {
-    var ticks = 0
+  /// For a dump, which asks every 256 tables.
+  func pollTables() -> () -> Bool {
+    var tables = 0
     return { [progress] in
-      defer { ticks += 1 }
-      return progress.stops(work, at: ticks * 1024)
+      tables += 256
+      return progress.asks("walking tables", at: tables)
     }
   }
 

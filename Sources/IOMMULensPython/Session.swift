@@ -519,7 +519,7 @@ private var kernelMethods: [CFunction] {
         let memory = try session.view.memory().source
         let (raw, form) = (try arguments.optionalBool("raw") ?? false, try arguments.form())
         try session.waiting { wait in
-          let poll = wait.poll("walking tables")
+          let poll = wait.pollTables()
           if form == .text {
             try Terminal.dump(table.root, memory: memory, filter: filter, raw: raw, poll: poll) {
               try session.emit($0, to: emit, wait)
@@ -579,7 +579,7 @@ private var kernelMethods: [CFunction] {
         if state.devices.isEmpty, let why = state.unknown.first { throw TargetError(why) }
         let memory = try session.investigator.memory().source
         return try session.waiting { wait in
-          let poll = wait.poll("walking tables")
+          let poll = wait.pollTables()
           return try arguments.answer {
             Terminal.domains(state, memory: memory, poll: poll)
           } data: {

@@ -27,8 +27,12 @@ public final class WorkProgress {
   /// Whether to stop before part `done` of `work`. Asks every 1024 parts.
   public func stops(_ work: String, at done: Int, of total: Int = 0) -> Bool {
     if isStopped { return true }
-    guard done & 1023 == 0 else { return false }
-    isStopped = wantsEnd(Step(work: work, done: done, total: total))
+    return done & 1023 == 0 && asks(work, at: done, of: total)
+  }
+
+  /// The same, and asks every time: for work that counts larger parts.
+  public func asks(_ work: String, at done: Int, of total: Int = 0) -> Bool {
+    if !isStopped { isStopped = wantsEnd(Step(work: work, done: done, total: total)) }
     return isStopped
   }
 

@@ -47,6 +47,15 @@ public enum Layout {
     return lines
   }
 
+  /// Whether the table of `rows` keeps to the width without wrapping.
+  static func fits(_ rows: [[String]], gap: Int = 2) -> Bool {
+    guard let limit else { return true }
+    let columns = (0..<(rows.map(\.count).max() ?? 0)).map { column in
+      rows.map { $0.indices.contains(column) ? $0[column].count : 0 }.max() ?? 0
+    }
+    return columns.reduce(0, +) + gap * max(0, columns.count - 1) <= limit
+  }
+
   /// How many columns are left of a line after `start`.
   static func room(after start: Int) -> Int { limit.map { max(1, $0 - start) } ?? .max }
 

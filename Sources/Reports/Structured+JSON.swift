@@ -98,6 +98,11 @@ extension Structured {
   /// Writes a JSON string. Characters that would move a terminal's cursor are escaped as well as those that JSON forbids.
   private static func write(_ value: String, to text: inout String) {
     text += "\""
+    defer { text += "\"" }
+    if value.utf8.allSatisfy({ 0x20..<0x7f ~= $0 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
+      text += value
+      return
+    }
     for scalar in value.unicodeScalars {
       switch scalar {
       case "\"": text += "\\\""
@@ -112,6 +117,5 @@ extension Structured {
         }
       }
     }
-    text += "\""
   }
 }

@@ -21,86 +21,128 @@ public struct Styling: Sendable {
 
   /// `text` with escape sequences. Each style ends where it began, on the same line.
   public func apply(to text: String) -> String {
-    var styled = ""
-    styled.reserveCapacity(text.utf8.count * 3 / 2)
-    for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      if number > 0 { styled += "\n" }
-      apply(to: line, into: &styled)
+    let bytes = Array(text.utf8)
+    var styled: [UInt8] = []
+    styled.reserveCapacity(bytes.count * 2)
+    for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+      if line.startIndex > bytes.startIndex { styled.append(UInt8(ascii: "\n")) }
+      apply(to: StyledLine(line), into: &styled)
     }
-    return styled
+    return String(decoding: styled, as: UTF8.self)
   }
 
-  private func apply(to line: Substring, into styled: inout String) {
-    var end = line.startIndex
-    for (range, style) in Self.marks(line) where range.lowerBound >= end {
-      guard let start = starts[style] else { continue }
-      styled += line[end..<range.lowerBound] + start + line[range] + Self.reset
-      end = range.upperBound
-    }
-    styled += line[end...]
-  }
-
-  /// What is to be marked in a line, in order; of two marks at one place the first counts.
-  private static func marks(_ line: Substring) -> [(Range<Substring.Index>, Style)] {
-    var marks: [(Range<Substring.Index>, Style)] = []
-    if let title = title(line) { marks.append((title, .title)) }
-    marks += addresses(line).map { ($0, .address) }
-    if let functions = functions(line) { marks += functions.map { ($0, .function) } }
-    marks += alarms(line).map { ($0, .highlight) }
-    return marks.enumerated().sorted { ($0.element.0.lowerBound, $0.offset) < ($1.element.0.lowerBound, $1.offset) }
-      .map(\.element)
-  }
-
-  /// Words with which a block begins, and after which its title ends.
-  private static let titles = ["map #", "unmap #", "walk", "device walk", "translate"]
-  /// The first two heads of tables.
-  private static let heads = [["device", "rsid"], ["domain", "type"]]
-
-  private static func title(_ line: Substring) -> Range<Substring.Index>? {
-    guard let first = line.first, first != " " else { return nil }
-    let words = line.split(separator: " ", maxSplits: 2)
-    if heads.contains(where: { zip($0, words).allSatisfy { $0 == $1 } && words.count > 1 }) {
-      return line.startIndex..<line.endIndex
-    }
-    if first.isNumber, let number = words.first, number.last == "." {
-      // A cause: all of it but the support in parentheses.
-      return line.startIndex..<(line.firstRange(of: "   (")?.lowerBound ?? line.endIndex)
-    }
-    guard titles.contains(where: { line.hasPrefix($0) }) else { return nil }
-    let end = line.firstRange(of: "   ")?.lowerBound ?? line.firstRange(of: " 0x")?.lowerBound ?? line.endIndex
-    let word = line.firstRange(of: " 0x")?.lowerBound ?? end
-    return line.startIndex..<min(end, word)
-  }
-
-  /// Before a hexadecimal number that is a value: of an entry, of a register, of flags.
-  private static let valueSigns = ["= ", "(", "satp "]
-
-  /// Hexadecimal numbers that are no values.
-  private static func addresses(_ line: Substring) -> [Range<Substring.Index>] {
-    var found: [Range<Substring.Index>] = []
-    let bytes = line.utf8
-    var index = bytes.startIndex
-    var last = UInt8(0)
-    while index < bytes.endIndex {
-      let byte = bytes[index]
-      let next = bytes.index(after: index)
-      let starts = byte == UInt8(ascii: "0") && next < bytes.endIndex && bytes[next] == UInt8(ascii: "x")
-      if starts && !isWord(last) {
-        let end = bytes[next...].dropFirst().firstIndex { !isHexDigit($0) } ?? bytes.endIndex
-        if !valueSigns.contains(where: { line[..<index].hasSuffix($0) }) { found.append(index..<end) }
-        (last, index) = (UInt8(ascii: "0"), end)
+  private func apply(to line: StyledLine, into styled: inout [UInt8]) {
+    var index = line.bytes.startIndex
+    while index < line.bytes.endIndex {
+      guard let (style, end) = line.mark(at: index), let start = starts[style] else {
+        styled.append(line.bytes[index])
+        index += 1
         continue
       }
-      (last, index) = (byte, next)
+      styled += start.utf8
+      styled += line.bytes[index..<end]
+      styled += Self.reset.utf8
+      index = end
     }
-    return found
+  }
+}
+
+/// A line in which marks are looked for, byte by byte: a dump has a million of them.
+private struct StyledLine {
+  let bytes: ArraySlice<UInt8>
+  private let hasArrow: Bool
+
+  init(_ bytes: ArraySlice<UInt8>) {
+    self.bytes = bytes
+    hasArrow = bytes.contains(UInt8(ascii: "<"))
+  }
+
+  /// The style that begins at `index`, and where it ends; nil for none.
+  func mark(at index: Int) -> (Styling.Style, end: Int)? {
+    if index == bytes.startIndex, let end = titleEnd() { return (.title, end) }
+    // What is looked for are words.
+    if index > bytes.startIndex && Self.isWord(bytes[index - 1]) { return nil }
+    if let end = addressEnd(index) { return (.address, end) }
+    if hasArrow, let end = functionEnd(index) { return (.function, end) }
+    if let end = alarmEnd(index) { return (.highlight, end) }
+    return nil
+  }
+
+  private func has(_ text: StaticString, at index: Int) -> Bool {
+    index >= bytes.startIndex && index + text.utf8CodeUnitCount <= bytes.endIndex
+      && text.withUTF8Buffer { bytes[index...].starts(with: $0) }
+  }
+
+  private func has(_ text: StaticString, before index: Int) -> Bool { has(text, at: index - text.utf8CodeUnitCount) }
+
+  /// Where `text` begins at or behind `index`; the line's end where it does not.
+  private func start(of text: StaticString, from index: Int) -> Int {
+    (index..<bytes.endIndex).first { has(text, at: $0) } ?? bytes.endIndex
+  }
+
+  // MARK: Titles
+
+  /// Words with which a block of lines begins.
+  private static let titles: [StaticString] = ["map #", "unmap #", "walk ", "device walk,", "translate "]
+  /// The first two heads of tables.
+  private static let heads: [(StaticString, StaticString)] = [("device ", "rsid "), ("domain ", "type ")]
+
+  private func titleEnd() -> Int? {
+    guard let first = bytes.first, first != UInt8(ascii: " ") else { return nil }
+    for (head, second) in Self.heads where has(head, at: bytes.startIndex) {
+      let next = bytes[bytes.startIndex...].dropFirst(head.utf8CodeUnitCount).firstIndex { $0 != UInt8(ascii: " ") }
+      if let next, has(second, at: next) { return bytes.endIndex }
+    }
+    let support = start(of: "   ", from: bytes.startIndex)
+    if UInt8(ascii: "1")...UInt8(ascii: "9") ~= first {
+      // A cause: all of it but the support in parentheses.
+      let digits = bytes.prefix { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }
+      return has(". ", at: digits.endIndex) ? support : nil
+    }
+    guard Self.titles.contains(where: { has($0, at: bytes.startIndex) }) else { return nil }
+    return min(support, start(of: " 0x", from: bytes.startIndex))
+  }
+
+  // MARK: Words
+
+  /// Before a hexadecimal number that is a value: of an entry, of a register, of flags.
+  private static let valueSigns: [StaticString] = ["= ", "(", "satp "]
+
+  /// The end of a hexadecimal number that is no value.
+  private func addressEnd(_ index: Int) -> Int? {
+    guard bytes[index] == UInt8(ascii: "0"), has("0x", at: index) else { return nil }
+    let end = bytes[(index + 2)...].firstIndex { !Self.isHexDigit($0) } ?? bytes.endIndex
+    return Self.valueSigns.contains { has($0, before: index) } ? nil : end
+  }
+
+  /// The end of a name beside an arrow of a chain of calls.
+  private func functionEnd(_ index: Int) -> Int? {
+    guard bytes[index] != UInt8(ascii: " "), index == bytes.startIndex || bytes[index - 1] == UInt8(ascii: " ") else {
+      return nil
+    }
+    let end = bytes[index...].firstIndex(of: UInt8(ascii: " ")) ?? bytes.endIndex
+    if has("<-", at: index) { return nil }
+    return has(" <- ", at: end) || has(" <- ", before: index) ? end : nil
+  }
+
+  /// Words that tell of something wrong.
+  private static let alarms: [StaticString] = [
+    "not valid", "missing", "wrong address", "wrong permission", "stale after unmap", "overwritten", "malformed",
+    "faults:", "refused", "bypassed", "latched fault hides", "is wrong", "disagree",
+  ]
+  private static let alarmStarts = Set(alarms.map { $0.utf8Start.pointee })
+
+  private func alarmEnd(_ index: Int) -> Int? {
+    // An item of a checklist that fails.
+    if index == bytes.startIndex, has("fail  ", at: index) { return index + 4 }
+    guard Self.alarmStarts.contains(bytes[index]), let alarm = Self.alarms.first(where: { has($0, at: index) }) else {
+      return nil
+    }
+    return index + alarm.utf8CodeUnitCount
   }
 
   private static func isHexDigit(_ byte: UInt8) -> Bool {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"): true
-    default: false
-    }
+    UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || UInt8(ascii: "a")...UInt8(ascii: "f") ~= byte
   }
 
   private static func isWord(_ byte: UInt8) -> Bool {
@@ -109,38 +151,6 @@ public struct Styling: Sendable {
       UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"):
       true
     default: false
-    }
-  }
-
-  /// The names on both sides of each arrow of a chain of calls; nil where there is none.
-  private static func functions(_ line: Substring) -> [Range<Substring.Index>]? {
-    let arrow = " <- "
-    guard line.utf8.contains(UInt8(ascii: "<")), line.contains(arrow) else { return nil }
-    var found: [Range<Substring.Index>] = []
-    for range in line.ranges(of: arrow) {
-      let before = line[..<range.lowerBound]
-      let start = before.lastIndex(of: " ").map { before.index(after: $0) } ?? before.startIndex
-      if found.last?.lowerBound != start && start < before.endIndex { found.append(start..<before.endIndex) }
-      let after = line[range.upperBound...]
-      let end = after.firstIndex(of: " ") ?? after.endIndex
-      if after.startIndex < end { found.append(after.startIndex..<end) }
-    }
-    return found
-  }
-
-  /// Words that tell of something wrong.
-  private static let alarmWords = [
-    "not valid", "missing", "wrong address", "wrong permission", "stale after unmap", "overwritten", "malformed",
-    "faults", "refused", "bypassed", "latched fault", "is wrong", "disagree", "fail ",
-  ]
-
-  private static func alarms(_ line: Substring) -> [Range<Substring.Index>] {
-    alarmWords.flatMap { word in
-      line.ranges(of: word).filter { range in
-        let isStart =
-          range.lowerBound == line.startIndex || !isWord(line.utf8[line.utf8.index(before: range.lowerBound)])
-        return isStart && (word != "fail " || range.lowerBound == line.startIndex)
-      }
     }
   }
 }

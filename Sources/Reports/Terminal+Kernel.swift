@@ -51,8 +51,10 @@ extension Terminal {
 
   /// The checklist of the bring-up: how each item stands, what was seen and where, and what to do about a failure.
   public static func probe(_ probe: Probe) -> String {
-    var lines = aligned(
-      probe.items.map { [$0.state.rawValue, $0.name, printable($0.value), "(\($0.place))"] }, indent: "")
+    var rows = probe.items.map { [$0.state.rawValue, $0.name, $0.value, "(\($0.place))"] }
+    // Names in the kernel are long words: in a narrow terminal they follow the value, instead of having a column.
+    if !Layout.fits(rows) { rows = rows.map { [$0[0], $0[1], "\($0[2])  \($0[3])"] } }
+    var lines = aligned(rows, indent: "")
     let failed = probe.items.filter { $0.state == .fail }
     lines.append(
       failed.isEmpty

@@ -36,7 +36,7 @@ struct StylingTests {
 
   @Test func marksWhatIsWrong() {
     #expect(styled("  verdict  missing at level 2: 1 of 1 page") == "  verdict  <h>missing</> at level 2: 1 of 1 page")
-    #expect(styled("fail  default domains  none in 2 groups") == "<h>fail </> default domains  none in 2 groups")
+    #expect(styled("fail  default domains  none in 2 groups") == "<h>fail</>  default domains  none in 2 groups")
     #expect(styled("No item fails. dismissing it") == "No item fails. dismissing it")
   }
 
