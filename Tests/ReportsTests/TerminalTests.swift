@@ -207,6 +207,26 @@ import Testing
         """)
   }
 
+  /// What was not looked at is said, in words and as data.
+  @Test func whatWasInterruptedIsNotAll() throws {
+    func findings(endingWith work: String) throws -> Findings {
+      let progress = WorkProgress { $0.work == work }
+      return try wrong.scenario.investigator.findings(reason: "interrupted", progress: progress)
+    }
+    let compared = try findings(endingWith: "comparing")
+    #expect(
+      Terminal.check(of: compared, limit: nil) == """
+        Nothing compared.
+        The comparison was interrupted: other pages were not looked at.
+        """)
+    #expect(Structured.check(of: compared, limit: nil).jsonLine.contains(#""complete": false, "pages": 0"#))
+    #expect(
+      Terminal.diagnosis(of: compared) == "The search was interrupted: there may be more causes, and better ones.")
+    let searched = try findings(endingWith: "looking for causes")
+    #expect(Terminal.check(of: searched, limit: nil) == Terminal.check(of: wrong.findings, limit: nil))
+    #expect(Structured.diagnosis(of: searched).jsonLine.contains(#""complete": false, "clean": false"#))
+  }
+
   @Test func checksAndDiagnoses() throws {
     #expect(
       Terminal.check(wrong.findings.check, limit: 20)
@@ -318,6 +338,12 @@ import Testing
         """)
     #expect(try dump(wrong, raw: false, filter: DumpFilter(first: IOVA(1 << 32))) == "Nothing is mapped.\n")
     #expect(try dump(wrong, raw: true, filter: DumpFilter(first: IOVA(1 << 32))) == "No entries.\n")
+    var text = ""
+    try Terminal.dump(
+      wrong.call(1).root ?? TableRoot(address: GPA(0), mode: .sv39), memory: wrong.findings.memory,
+      filter: DumpFilter(), raw: false, poll: { true }
+    ) { text += $0 }
+    #expect(text == "stopped at 0x0: interrupted\n")
   }
 
   /// A dump puts its lines together byte by byte; they are those of ``Terminal/line(_:)-(DumpItem)``, whatever the entries.
