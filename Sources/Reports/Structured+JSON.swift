@@ -29,7 +29,7 @@ extension Structured {
       text += "{"
       for (position, field) in fields.enumerated() {
         text += position == 0 ? "\n\(indent)  " : ",\n\(indent)  "
-        Self.write(field.name, to: &text)
+        text.append(jsonString: field.name)
         text += ": "
         field.value.write(to: &text, indent: indent + "  ")
       }
@@ -75,7 +75,7 @@ extension Structured {
     case .bool(let value): text += value ? "true" : "false"
     case .number(let value): text += "\(value)"
     case .address(let value): text += "\"0x\(String(value, radix: 16))\""
-    case .text(let value): Self.write(value, to: &text)
+    case .text(let value): text.append(jsonString: value)
     case .list(let elements):
       text += "["
       for (position, element) in elements.enumerated() {
@@ -87,35 +87,11 @@ extension Structured {
       text += "{"
       for (position, field) in fields.enumerated() {
         if position > 0 { text += ", " }
-        Self.write(field.name, to: &text)
+        text.append(jsonString: field.name)
         text += ": "
         field.value.writeCompactly(to: &text)
       }
       text += "}"
-    }
-  }
-
-  /// Writes a JSON string. Characters that would move a terminal's cursor are escaped as well as those that JSON forbids.
-  private static func write(_ value: String, to text: inout String) {
-    text += "\""
-    defer { text += "\"" }
-    if value.utf8.allSatisfy({ 0x20..<0x7f ~= $0 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
-      text += value
-      return
-    }
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\t": text += "\\t"
-      case _ where isPrintable(scalar): text.unicodeScalars.append(scalar)
-      default:
-        for unit in UTF16.encode(scalar) ?? UTF16.encodedReplacementCharacter {
-          let digits = String(unit, radix: 16)
-          text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-        }
-      }
     }
   }
 }

@@ -8,7 +8,8 @@ enum FrontEnd {
   static let python = ProcessInfo.processInfo.environment["IOMMULENS_FRONT_ENDS"]
 
   /// What `script` prints of the answers of `gdb` to `commands`.
-  static func run(_ script: String, gdb: Host, python: String, _ commands: [String]) async throws -> String {
+  static func run(_ script: String, gdb: Host, python: String = "python3", _ commands: [String]) async throws -> String
+  {
     guard case .gdb(let path) = gdb else { throw Guest.Failure("this needs a GDB") }
     let result = try await Subprocess.run(
       .name("timeout"),

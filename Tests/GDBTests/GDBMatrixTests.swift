@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 /// What must hold in every GDB: Debian's, and those that IOMMULENS_GDBS names (`make test-gdbs`).
@@ -52,7 +53,7 @@ import Testing
       return
     }
     let output = try await FrontEnd.run(
-      "dap.py", gdb: gdb, python: "python3", ["source \(Guest.plugin)", "iommu status", "iommu frob"])
+      "dap.py", gdb: gdb, ["source \(Guest.plugin)", "iommu status", "iommu frob"])
     #expect(
       output == """
         (dap) source gdb-scripts/iommulens-gdb.py
@@ -67,6 +68,28 @@ import Testing
         error: 'frob' is not an iommu command. `help iommu` lists them.
 
         """)
+  }
+
+  /// On a terminal of 80 columns: tables within them, GDB's own styles, and neither where the text goes elsewhere.
+  @Test(arguments: Host.gdbs) func keepsToTheTerminal(gdb: Host) async throws {
+    let directory = "/tmp/iommulens-" + UUID().uuidString.prefix(8)
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let output = try await FrontEnd.run(
+      "terminal.py", gdb: gdb,
+      [
+        "80", "source \(Guest.plugin)", "iommu open \(directory)/a", "iommu import Tests/Fixtures/field-notes.txt",
+        "iommu diagnose", "iommu check", "iommu timeline -last 1", "pipe iommu timeline -last 1 | cat",
+        "python print(repr(gdb.execute('iommu timeline -last 1', to_string=True)))",
+        "set logging file \(directory)/log",
+        "set logging enabled on", "iommu timeline -last 1", "set logging enabled off", "shell cat -v \(directory)/log",
+        "set style enabled off", "iommu timeline -last 1", "set width 0", "iommu timeline -last 1",
+      ])
+    // A GDB that has gdb.Style sets what a style does not ask for as well.
+    let shown = output.replacing(directory, with: "$DIR").replacing(";49;22;23;24;27m", with: "m")
+      .replacing("39;49;1;23;24;27m", with: "1m").replacing(/\b0\.\d{6}\b/, with: "$TIME")
+      .replacing(/(Copying|Done logging).*\n/, with: "")
+    try expectKnown(shown, "terminal.txt")
   }
 
   private let noDriver =

@@ -43,11 +43,7 @@ class Command(gdb.Command):
     def invoke(self, argument, from_tty):
         if not self.repeats:
             self.dont_repeat()
-        terminal.typed(from_tty)
-        try:
-            self.attempt(lambda: self.run(self.parse(argument)))
-        finally:
-            terminal.typed(True)
+        self.attempt(lambda: self.run(self.parse(argument)))
 
     def attempt(self, action):
         """The result of `action`; what goes wrong is an error with a sentence."""

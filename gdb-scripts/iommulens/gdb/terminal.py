@@ -10,15 +10,6 @@ _STYLES = ("address", "function", "title", "highlight")
 _COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 _INTENSITIES = {"bold": "1", "dim": "2"}
 
-# Whether the command under way was typed; what a script or `gdb.execute(…, to_string=True)` runs is for other eyes.
-_typed = True
-
-
-def typed(is_typed):
-    """Says whether what is printed from now on answers something that was typed, or a stop."""
-    global _typed
-    _typed = is_typed
-
 
 def width():
     """The columns that lines may have; None for as many as they need."""
@@ -26,9 +17,9 @@ def width():
 
 
 def _is_terminal():
-    if not _typed or os.environ.get("TERM", "dumb") == "dumb":
-        return False
-    return os.isatty(1) and not _is_front_end()
+    # While GDB collects what is printed, for its `pipe` or for Python, and in -batch, a page has no limits.
+    is_collected = gdb.parameter("width") is None and gdb.parameter("height") is None
+    return not is_collected and os.environ.get("TERM", "dumb") != "dumb" and os.isatty(1) and not _is_front_end()
 
 
 def _is_front_end():
