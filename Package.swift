@@ -21,7 +21,8 @@ let package = Package(
     .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
   ],
   targets: [
-    .target(name: "PageTables", swiftSettings: strict),
+    .systemLibrary(name: "CPrefetch"),
+    .target(name: "PageTables", dependencies: ["CPrefetch"], swiftSettings: strict),
     .target(name: "CProcessMemory"),
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
