@@ -193,6 +193,18 @@ public final class InvestigationStore {
     return try append(kind, to: &events)
   }
 
+  private static let eventRows = InsertStatements(into: "event", ["id", "session", "sequence", "monotonic_ns", "kind"])
+  private static let callRows = InsertStatements(
+    into: "call",
+    [
+      "event", "kind", "number", "function", "domain", "iova", "length", "page_size", "page_count", "target", "prot",
+      "gfp",
+      "requester", "root", "mode", "origin",
+    ])
+  private static let verificationRows = InsertStatements(
+    into: "verification",
+    ["event", "call", "leaves", "agreeing", "verdict", "level", "found", "detail", "iova", "shifts", "samples"])
+
   /// The events of one transaction.
   private struct NewEvents {
     var rows: RawInsert
@@ -203,10 +215,10 @@ public final class InvestigationStore {
   private func newEvents(_ db: Database, count: Int) throws -> NewEvents {
     let known = try session ?? Self.newSession(db, side)
     session = known
-    let last = try Int64.fetchOne(db.cachedStatement(sql: "SELECT max(id) FROM event")) ?? 0
+    let last = try RawColumns.integer(db, "SELECT max(id) FROM event") ?? 0
     guard last <= Int64.max - Int64(count) else { throw Damage(what: "an event has the number \(last)") }
     return NewEvents(
-      rows: try RawInsert(db, into: "event", ["id", "session", "sequence", "monotonic_ns", "kind"], rows: count),
+      rows: try RawInsert(db, Self.eventRows, rows: count),
       last: last, session: known)
   }
 
@@ -248,13 +260,7 @@ public final class InvestigationStore {
       stored.reserveCapacity(calls.count)
       var last: [CallKind: Int] = [:]
       var events = try newEvents(db, count: calls.count)
-      var rows = try RawInsert(
-        db, into: "call",
-        [
-          "event", "kind", "number", "function", "domain", "iova", "length", "page_size", "page_count", "target",
-          "prot",
-          "gfp", "requester", "root", "mode", "origin",
-        ], rows: calls.count)
+      var rows = try RawInsert(db, Self.callRows, rows: calls.count)
       for recorded in calls {
         var call = recorded
         let kind = recorded.call.kind
@@ -276,8 +282,8 @@ public final class InvestigationStore {
   /// The number of the last call of a kind. Looks back over calls of the other kind only, so that all such searches together
   /// cost no more than the calls.
   private static func lastNumber(of kind: CallKind, _ db: Database) throws -> Int {
-    let statement = try db.cachedStatement(sql: "SELECT number FROM call WHERE kind = ? ORDER BY event DESC LIMIT 1")
-    return try Int.fetchOne(statement, arguments: [kind.rawValue]) ?? 0
+    let sql = "SELECT number FROM call WHERE kind = ? ORDER BY event DESC LIMIT 1"
+    return Int(truncatingIfNeeded: try RawColumns.integer(db, sql, kind.rawValue) ?? 0)
   }
 
   private func insert(_ recorded: RecordedCall, _ id: EventID, _ rows: inout RawInsert) throws {
@@ -419,13 +425,11 @@ public final class InvestigationStore {
     verifications: some Collection<(call: EventID, verification: Verification)>
   ) throws(InvestigationError) {
     if verifications.isEmpty { return }
-    try write { db in
+    let isBulk = verifications.count >= InsertStatements.batch
+    try write(isBulk: isBulk) { db in
+      if isBulk { try Self.requireCalls(verifications.map(\.call), db) }
       var events = try newEvents(db, count: verifications.count)
-      var rows = try RawInsert(
-        db, into: "verification",
-        [
-          "event", "call", "leaves", "agreeing", "verdict", "level", "found", "detail", "iova", "shifts", "samples",
-        ], rows: verifications.count)
+      var rows = try RawInsert(db, Self.verificationRows, rows: verifications.count)
       // Most have the same shifts as the one before.
       var (last, text): ([ShiftSet], String) = ([], "")
       for (call, verification) in verifications {
@@ -445,8 +449,23 @@ public final class InvestigationStore {
         rows.bind(8, detail)
         rows.bind(9, verification.iova.map { signed($0.rawValue) })
         rows.bind(10, text)
-        rows.bind(11, verification.samples.map(\.stored).joined(separator: ","))
+        rows.bind(11, verification.samples.isEmpty ? "" : verification.samples.map(\.stored).joined(separator: ","))
         try rows.endRow()
+      }
+    }
+  }
+
+  /// Throws when one of the calls is not in the file: what a foreign key says, in one pass for many rows.
+  private static func requireCalls(_ calls: [EventID], _ db: Database) throws {
+    let wanted = calls.map(\.rawValue).sorted()
+    guard let first = wanted.first, let last = wanted.last else { return }
+    let sql = "SELECT event FROM call WHERE event BETWEEN ? AND ? ORDER BY event"
+    let stored = try Int64.fetchCursor(db, sql: sql, arguments: [first, last])
+    var candidate = try stored.next()
+    for call in wanted {
+      while let event = candidate, event < call { candidate = try stored.next() }
+      guard candidate == call else {
+        throw DatabaseError(resultCode: .SQLITE_CONSTRAINT_FOREIGNKEY, message: "event \(call) is not a call")
       }
     }
   }
