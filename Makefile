@@ -106,10 +106,11 @@ growth: setup
 notebooks: build guest
 	@notebooks/run $(if $(RECORD),--record)
 
-# docs/commands.md from what `help` says of the commands, and the library's documentation as a site in build/docs, to be
+# docs/commands.md from what the commands say of themselves, and the library's documentation as a site in build/docs, to be
 # served by any web server.
 DOCUMENTED := PageTables GuestMemory IOMMUModel LinuxKernel XuanTie Investigation Evidence Reports
 docs: build
+	@$(SWIFT) build --product iommulens
 	@gdb-multiarch -nx -batch -x gdb-scripts/iommulens-gdb.py -x docs/commands.py > docs/commands.md.new
 	@mv docs/commands.md.new docs/commands.md
 	@rm -rf build/docs && mkdir -p build
