@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab bench growth notebooks lint \
+.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab bench growth notebooks docs lint \
         clean
 
 SWIFT ?= swift
@@ -101,9 +101,21 @@ growth: setup
 	@build/bench/python/bin/pip install -q matplotlib
 	@build/bench/python/bin/python Benchmarks/growth.py build/bench/growth.tsv docs/growth.png
 
-# Runs the notebooks; what they say and draw must be what is committed. `make notebooks RECORD=1` takes the new outputs over.
-notebooks: build
+# Runs the notebooks, one of them on the guest; what they say and draw must be what is committed. `make notebooks RECORD=1`
+# takes the new outputs over.
+notebooks: build guest
 	@notebooks/run $(if $(RECORD),--record)
+
+# docs/commands.md from what the commands say of themselves, and the library's documentation as a site in build/docs, to be
+# served by any web server.
+DOCUMENTED := PageTables GuestMemory IOMMUModel LinuxKernel XuanTie Investigation Evidence Reports
+docs: build
+	@$(SWIFT) build --product iommulens
+	@gdb-multiarch -nx -batch -x gdb-scripts/iommulens-gdb.py -x docs/commands.py > docs/commands.md.new
+	@mv docs/commands.md.new docs/commands.md
+	@rm -rf build/docs && mkdir -p build
+	@$(SWIFT) package --allow-writing-to-directory build/docs generate-documentation --warnings-as-errors \
+	  $(DOCUMENTED:%=--target %) --enable-experimental-combined-documentation --output-path build/docs
 
 lint:
 	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources \

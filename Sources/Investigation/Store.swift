@@ -19,7 +19,7 @@ public final class InvestigationStore {
   /// Marks the file as an investigation: `IOML`.
   static let applicationID = 0x494f_4d4c
   /// The newest schema that this version reads and writes.
-  static let schemaVersion = 3
+  static let schemaVersion = 4
 
   /// The file.
   public let path: String
@@ -708,6 +708,7 @@ public final class InvestigationStore {
     """
     DROP INDEX call_number;
     """,
+    views,
   ]
 }
 
