@@ -251,32 +251,48 @@ public final class InvestigationStore {
     try append(calls: CollectionOfOne(recorded)).first ?? recorded
   }
 
+  /// Stores what earlier calls were found to have left, and a call made after them, in one transaction: that is what every
+  /// hit of a breakpoint has to store. Returns the call with its event's number and its own.
+  @discardableResult
+  public func append(
+    _ recorded: RecordedCall?, after verified: [(call: RecordedCall, verification: Verification)]
+  ) throws(InvestigationError) -> RecordedCall? {
+    let found = verified.compactMap { call, verification in call.id.map { (call: $0, verification: verification) } }
+    if found.isEmpty && recorded == nil { return nil }
+    return try write { db in
+      if !found.isEmpty { try insert(found, db) }
+      return try recorded.flatMap { try insert(CollectionOfOne($0), db).first }
+    }
+  }
+
   /// Stores many calls, all or none of them, and returns them with their events' numbers and their own.
   @discardableResult
   public func append(calls: some Collection<RecordedCall>) throws(InvestigationError) -> [RecordedCall] {
     if calls.isEmpty { return [] }
-    return try write(isBulk: calls.count > 1) { db in
-      var stored: [RecordedCall] = []
-      stored.reserveCapacity(calls.count)
-      var last: [CallKind: Int] = [:]
-      var events = try newEvents(db, count: calls.count)
-      var rows = try RawInsert(db, Self.callRows, rows: calls.count)
-      for recorded in calls {
-        var call = recorded
-        let kind = recorded.call.kind
-        let before = try last[kind] ?? Self.lastNumber(of: kind, db)
-        let (number, overflow) = before.addingReportingOverflow(1)
-        guard !overflow else { throw Damage(what: "a call has the number \(before)") }
-        last[kind] = number
-        let id = try append(kind.rawValue, to: &events)
-        call.id = id
-        call.number = number
-        try insert(call, id, &rows)
-        try insertCallers(call.callers, of: id, db)
-        stored.append(call)
-      }
-      return stored
+    return try write(isBulk: calls.count > 1) { try insert(calls, $0) }
+  }
+
+  private func insert(_ calls: some Collection<RecordedCall>, _ db: Database) throws -> [RecordedCall] {
+    var stored: [RecordedCall] = []
+    stored.reserveCapacity(calls.count)
+    var last: [CallKind: Int] = [:]
+    var events = try newEvents(db, count: calls.count)
+    var rows = try RawInsert(db, Self.callRows, rows: calls.count)
+    for recorded in calls {
+      var call = recorded
+      let kind = recorded.call.kind
+      let before = try last[kind] ?? Self.lastNumber(of: kind, db)
+      let (number, overflow) = before.addingReportingOverflow(1)
+      guard !overflow else { throw Damage(what: "a call has the number \(before)") }
+      last[kind] = number
+      let id = try append(kind.rawValue, to: &events)
+      call.id = id
+      call.number = number
+      try insert(call, id, &rows)
+      try insertCallers(call.callers, of: id, db)
+      stored.append(call)
     }
+    return stored
   }
 
   /// The number of the last call of a kind. Looks back over calls of the other kind only, so that all such searches together
@@ -428,30 +444,36 @@ public final class InvestigationStore {
     let isBulk = verifications.count >= InsertStatements.batch
     try write(isBulk: isBulk) { db in
       if isBulk { try Self.requireCalls(verifications.map(\.call), db) }
-      var events = try newEvents(db, count: verifications.count)
-      var rows = try RawInsert(db, Self.verificationRows, rows: verifications.count)
-      // Most have the same shifts as the one before.
-      var (last, text): ([ShiftSet], String) = ([], "")
-      for (call, verification) in verifications {
-        let id = try append("verification", to: &events)
-        let (level, found, detail) = particulars(verification.verdict)
-        if verification.shifts != last {
-          last = verification.shifts
-          text = last.map { String($0.rawValue, radix: 16) }.joined(separator: ",")
-        }
-        rows.bind(1, id.rawValue)
-        rows.bind(2, call.rawValue)
-        rows.bind(3, Int64(verification.leaves))
-        rows.bind(4, Int64(verification.agreeing))
-        rows.bind(5, verification.verdict.name)
-        rows.bind(6, level.map { Int64($0) })
-        rows.bind(7, found.map(signed))
-        rows.bind(8, detail)
-        rows.bind(9, verification.iova.map { signed($0.rawValue) })
-        rows.bind(10, text)
-        rows.bind(11, verification.samples.isEmpty ? "" : verification.samples.map(\.stored).joined(separator: ","))
-        try rows.endRow()
+      try insert(verifications, db)
+    }
+  }
+
+  private func insert(
+    _ verifications: some Collection<(call: EventID, verification: Verification)>, _ db: Database
+  ) throws {
+    var events = try newEvents(db, count: verifications.count)
+    var rows = try RawInsert(db, Self.verificationRows, rows: verifications.count)
+    // Most have the same shifts as the one before.
+    var (last, text): ([ShiftSet], String) = ([], "")
+    for (call, verification) in verifications {
+      let id = try append("verification", to: &events)
+      let (level, found, detail) = particulars(verification.verdict)
+      if verification.shifts != last {
+        last = verification.shifts
+        text = last.map { String($0.rawValue, radix: 16) }.joined(separator: ",")
       }
+      rows.bind(1, id.rawValue)
+      rows.bind(2, call.rawValue)
+      rows.bind(3, Int64(verification.leaves))
+      rows.bind(4, Int64(verification.agreeing))
+      rows.bind(5, verification.verdict.name)
+      rows.bind(6, level.map { Int64($0) })
+      rows.bind(7, found.map(signed))
+      rows.bind(8, detail)
+      rows.bind(9, verification.iova.map { signed($0.rawValue) })
+      rows.bind(10, text)
+      rows.bind(11, verification.samples.isEmpty ? "" : verification.samples.map(\.stored).joined(separator: ","))
+      try rows.endRow()
     }
   }
 
