@@ -260,8 +260,9 @@ public final class InvestigationStore {
     let found = verified.compactMap { call, verification in call.id.map { (call: $0, verification: verification) } }
     if found.isEmpty && recorded == nil { return nil }
     return try write { db in
-      if !found.isEmpty { try insert(found, db) }
-      return try recorded.flatMap { try insert(CollectionOfOne($0), db).first }
+      var events = try newEvents(db, count: found.count + (recorded == nil ? 0 : 1))
+      if !found.isEmpty { try insert(found, &events, db) }
+      return try recorded.flatMap { try insert(CollectionOfOne($0), &events, db).first }
     }
   }
 
@@ -269,14 +270,18 @@ public final class InvestigationStore {
   @discardableResult
   public func append(calls: some Collection<RecordedCall>) throws(InvestigationError) -> [RecordedCall] {
     if calls.isEmpty { return [] }
-    return try write(isBulk: calls.count > 1) { try insert(calls, $0) }
+    return try write(isBulk: calls.count > 1) { db in
+      var events = try newEvents(db, count: calls.count)
+      return try insert(calls, &events, db)
+    }
   }
 
-  private func insert(_ calls: some Collection<RecordedCall>, _ db: Database) throws -> [RecordedCall] {
+  private func insert(
+    _ calls: some Collection<RecordedCall>, _ events: inout NewEvents, _ db: Database
+  ) throws -> [RecordedCall] {
     var stored: [RecordedCall] = []
     stored.reserveCapacity(calls.count)
     var last: [CallKind: Int] = [:]
-    var events = try newEvents(db, count: calls.count)
     var rows = try RawInsert(db, Self.callRows, rows: calls.count)
     for recorded in calls {
       var call = recorded
@@ -444,14 +449,15 @@ public final class InvestigationStore {
     let isBulk = verifications.count >= InsertStatements.batch
     try write(isBulk: isBulk) { db in
       if isBulk { try Self.requireCalls(verifications.map(\.call), db) }
-      try insert(verifications, db)
+      var events = try newEvents(db, count: verifications.count)
+      try insert(verifications, &events, db)
     }
   }
 
   private func insert(
-    _ verifications: some Collection<(call: EventID, verification: Verification)>, _ db: Database
+    _ verifications: some Collection<(call: EventID, verification: Verification)>, _ events: inout NewEvents,
+    _ db: Database
   ) throws {
-    var events = try newEvents(db, count: verifications.count)
     var rows = try RawInsert(db, Self.verificationRows, rows: verifications.count)
     // Most have the same shifts as the one before.
     var (last, text): ([ShiftSet], String) = ([], "")
