@@ -15,10 +15,8 @@ extension WalkComparison {
     lines += path(right, name: "right", end: right.target == nil ? "fault" : "good", link: "==>") { level in
       "shift \(geometry.levels[level].shift)"
     }
-    if wrong != nil, let leaf {
-      lines.append(
-        "  right\(right.steps.last?.level ?? geometry.rootLevel)x -. \"should lead to\" .-> wanted[\"\(leaf.entry.address)\"]:::good"
-      )
+    if wrong != nil, right.target == nil, let last = right.steps.last, let leaf {
+      lines.append("  right\(last.level)x -. \"should lead to\" .-> wanted[\"\(leaf.entry.address)\"]:::good")
     }
     lines += [
       "  classDef good stroke:#0072b2,stroke-width:3px",
