@@ -28,7 +28,7 @@ extension AddressMap {
     let name = table.root.map { "\($0.mode.name) table at \($0.address)" } ?? "table not known"
     let devices = table.devices.prefix(4).map(\.description).joined(separator: ", ")
     canvas.rectangle(24, y, 952, 1, fill: "#bbbbbb")
-    canvas.text(24, y + 24, name + (devices.isEmpty ? "" : "   \(devices)"), size: 15, isBold: true)
+    canvas.text(24, y + 24, name + (devices.isEmpty ? "" : ", \(devices)"), size: 15, isBold: true)
     y += 40
     let top = y
     for fate in Fate.allCases.reversed() {
@@ -66,7 +66,8 @@ extension AddressMap {
   }
 
   private static func draw(_ area: Area, on canvas: inout SVGCanvas, _ y: inout Double) {
-    canvas.text(left, y + 10, "\(hex(area.first)) to \(hex(area.last))", size: 12, isCode: true)
+    let taker = area.stretches.lazy.compactMap(\.taker).first.map { ": entries taken by \(hex($0))" } ?? ""
+    canvas.text(left, y + 10, "\(hex(area.first)) to \(hex(area.last))\(taker)", size: 12, isCode: true)
     let pages = area.pages
     let words = Fate.allCases.reversed().compactMap { fate in pages[fate].map { "\($0) \(fate.name)" } }
     canvas.text(left + width, y + 10, "pages: " + words.joined(separator: ", "), size: 12, anchor: .end)

@@ -25,6 +25,8 @@ struct AddressMap {
     /// The first byte and the last.
     let first: UInt64, last: UInt64
     let fate: Fate
+    /// The first IOVA of the call that has the entries now; nil when they are nobody else's, or it is not known whose.
+    let taker: UInt64?
 
     var pages: UInt64 { (last &- first) / 4096 &+ 1 }
   }
@@ -58,10 +60,12 @@ struct AddressMap {
 
   /// What `check` found.
   init(_ check: CrossCheck) {
+    let mapped = check.lines.lazy.filter { $0.call.call.isMap }
+    let starts = Dictionary(mapped.map { ($0.call.number, $0.call.call.iova.rawValue) }) { first, _ in first }
     var lines: [TableRoot?: [CrossCheck.Line]] = [:]
     for line in check.lines where line.length > 0 { lines[line.call.root, default: []].append(line) }
     let tables = lines.map { root, lines in
-      Table(root: root, devices: Set(lines.compactMap(\.call.requester)).sorted(), lines: lines)
+      Table(root: root, devices: Set(lines.compactMap(\.call.requester)).sorted(), lines: lines, starts: starts)
     }
     self.tables = tables.sorted {
       ($1.wrongPages, $0.root?.address.rawValue ?? .max) < ($0.wrongPages, $1.root?.address.rawValue ?? .max)
@@ -70,15 +74,19 @@ struct AddressMap {
 }
 
 extension AddressMap.Table {
-  fileprivate init(root: TableRoot?, devices: [RequesterID], lines: [CrossCheck.Line]) {
+  /// The addresses that `lines` are about; `starts` are those of map calls by their number.
+  fileprivate init(root: TableRoot?, devices: [RequesterID], lines: [CrossCheck.Line], starts: [Int: UInt64]) {
     (self.root, self.devices) = (root, devices)
     var stretches: [AddressMap.Stretch] = []
     for line in lines.sorted(by: { $0.iova < $1.iova }) {
       let (end, overflow) = line.iova.rawValue.addingReportingOverflow(line.length &- 1)
+      var taker: UInt64?
+      if case .overwritten(_, let number) = line.tables { taker = starts[number] }
       let next = AddressMap.Stretch(
-        first: line.iova.rawValue, last: overflow ? .max : end, fate: AddressMap.Fate(line))
+        first: line.iova.rawValue, last: overflow ? .max : end, fate: AddressMap.Fate(line), taker: taker)
       if let before = stretches.last, before.fate == next.fate, before.last &+ 1 == next.first {
-        stretches[stretches.count - 1] = AddressMap.Stretch(first: before.first, last: next.last, fate: next.fate)
+        stretches[stretches.count - 1] = AddressMap.Stretch(
+          first: before.first, last: next.last, fate: next.fate, taker: before.taker ?? next.taker)
       } else {
         stretches.append(next)
       }

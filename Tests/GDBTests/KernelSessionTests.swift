@@ -239,7 +239,7 @@ import Testing
         iommu diagnose
         echo ====\\n
         iommu export $DIR/findings.md
-        shell head -5 $DIR/findings.md
+        shell head -5 $DIR/findings.md; grep -c '^| QEMU | [0-9]' $DIR/findings.md
         echo ====\\n
         iommu export $DIR/findings.json
         iommu export $DIR/calls.csv
@@ -266,6 +266,7 @@ import Testing
         ## Summary
 
         **The root is indexed with shift 48, `PGDIR_SHIFT` of the CPU's Sv57; this table is Sv39: 30.**
+        1
 
         """)
     #expect(
