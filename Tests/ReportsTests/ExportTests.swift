@@ -8,13 +8,15 @@ import Testing
 @testable import Reports
 
 /// What a file's ending makes of a report.
-@Suite struct ExportTests {
+@Suite(.serialized) struct ExportTests {
+  // Recorded once; serialized, because an investigation is for one thread.
+  nonisolated(unsafe) private static let recorded = Result { try Shown(rootShift: 48) }
   let workspace: Workspace
   let shown: Shown
 
   init() throws {
     workspace = try Workspace()
-    shown = try Shown(rootShift: 48)
+    shown = try Self.recorded.get()
   }
 
   private func text(_ name: String) throws -> String {
@@ -68,7 +70,7 @@ import Testing
 
   /// With what a kernel, a log and a device's side add.
   private func translated() throws -> InvestigationStore {
-    let store = try shown.store()
+    let store = try Scenario(rootShift: 48, path: workspace.file("translated.iommulens")).investigator.requireStore()
     try store.append([
       LogLine(origin: "dmesg", line: 7, time: 1_500_000_000, text: "NETDEV WATCHDOG", meaning: .watchdog)
     ])
@@ -106,10 +108,10 @@ import Testing
     #expect(
       try export("c.csv", events: "registers").contains(
         ",0x20,IOMMUCAUSE,0x8000000000080010,pending: 0000:00:01.0 cause 16 (S1_PTE_INVALID)\n"))
-    _ = try translated()
-    let findings = try Findings(offline: shown.store(), tenants: Scenario.tenants)
+    let store = try translated()
+    let findings = try Findings(offline: store, tenants: Scenario.tenants)
     func rows(_ events: String) throws -> String {
-      try Export(to: workspace.file("d.csv"), events: events).write(findings, of: shown.store())
+      try Export(to: workspace.file("d.csv"), events: events).write(findings, of: store)
       return try unnumbered(text("d.csv"))
     }
     #expect(

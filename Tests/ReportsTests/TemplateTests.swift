@@ -73,7 +73,7 @@ import Testing
       "{{/timeline}}",
       "capitalized", "index", "even", "empty", "sorted", "plusone", "equals(0)",
     ]
-    for round in 0..<1000 {
+    for round in 0..<400 {
       var numbers = SeededNumbers(round: round)
       let text = (0..<numbers.below(14)).map { _ in numbers.pick(pieces) }.joined()
       do { _ = try render(text) } catch let error as ReportError {
