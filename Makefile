@@ -1,8 +1,8 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab bench growth notebooks docs lint \
-        clean
+.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab examples bench growth notebooks \
+        docs lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -86,6 +86,11 @@ lab: setup
 test-lab: build lab
 	@$(SWIFT) build --build-tests
 	@IOMMULENS_LAB=1 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --filter LabTests
+
+# docs/examples: a report of every scenario of the lab and of the guest, from real runs; about a minute for each.
+examples: build lab guest
+	@$(SWIFT) build --product iommulens
+	@lab/examples
 
 # One table, a row a goal. With SHORT=1 a minute's worth that fails when a ratio is far off; with GDB_PT_DUMP=FOLDER, a
 # checkout of https://github.com/martinradev/gdb-pt-dump, that is measured too.

@@ -118,6 +118,13 @@ extension Arguments {
     return count
   }
 
+  /// What a report is to be written as.
+  func export() throws -> Export {
+    try Export(
+      to: path("path"), template: optionalPath("template"), events: optionalString("events"),
+      picture: optionalString("picture"))
+  }
+
   /// The IOVAs from `first` to `last`, inclusive; nil when neither is given.
   func iovas() throws -> ClosedRange<IOVA>? {
     guard let first = try optionalUInt64("first") else { return nil }
@@ -500,8 +507,13 @@ private var kernelMethods: [CFunction] {
       }
     },
     {
-      session($0, $1, $2, "markdown()", "The investigation as Markdown.") { session, _ in
-        .string(MarkdownReport(try session.findings(reason: "export")).text())
+      session(
+        $0, $1, $2, "export(path, template=None, events=None, picture=None)",
+        "Writes the investigation to a file that ends in .md, .json, .csv or .svg."
+      ) { session, arguments in
+        let export = try arguments.export()
+        try export.write(session.findings(reason: "export"), of: session.investigator.requireStore())
+        return nil
       }
     },
   ]

@@ -28,6 +28,7 @@ public final class Investigator {
 
   // Found once, forgotten when symbols or the connection change.
   private var knownProfile: (any DriverProfile)?
+  private var emulator: String?
   private var knownLayout: (any DriverLayout)?
   private var knownMemory: ResolvedMemory?
   private var linearOffset: UInt64?
@@ -55,6 +56,7 @@ public final class Investigator {
     knownLayout = nil
     structures = nil
     knownLog = nil
+    emulator = nil
     pending = []
     forgetMemory()
   }
@@ -258,6 +260,12 @@ public final class Investigator {
     if let source { try store.setFact(Fact.source, source) }
     if let debugger { try store.setFact(Fact.debugger, debugger) }
     if let memory = try? memory() { try store.setFact(Fact.memory, memory.explanation) }
+    if emulator == nil {
+      // Asked once: a stub without a monitor stays without one.
+      let answer = (try? target.monitor("info version"))?.split(whereSeparator: \.isNewline).first.map(String.init)
+      emulator = answer.flatMap { $0.first?.isNumber == true ? $0 : nil } ?? ""
+    }
+    if let emulator, !emulator.isEmpty { try store.setFact(Fact.emulator, emulator) }
   }
 
   // MARK: Calls

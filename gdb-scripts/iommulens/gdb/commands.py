@@ -495,9 +495,15 @@ class Note(Command):
 
 
 class Export(Command):
-    """Write the investigation as Markdown.
+    """Write the investigation as Markdown, JSON, CSV or a picture.
 
-    Usage: iommu export FILE.md"""
+    Usage: iommu export FILE.md [-template FILE]
+           iommu export FILE.json
+           iommu export FILE.csv [-events calls|translations|registers|log|verifications]
+           iommu export FILE.svg [-picture map|walk]
+
+    The report for a colleague, the same for programs, its events as a table, and the addresses or
+    the walk as a picture. `iommulens template` prints the report's template, to start your own."""
 
     name = "iommu export"
     repeats = False
@@ -506,18 +512,12 @@ class Export(Command):
         return gdb.COMPLETE_FILENAME
 
     def run(self, argument):
-        parsed = parse("iommu export FILE.md", argument, least=1, most=1)
+        usage = "iommu export FILE.md|.json|.csv|.svg [-template FILE] [-events KIND] [-picture KIND]"
+        parsed = parse(usage, argument, values=("template", "events", "picture"), least=1, most=1)
         path = parsed.words[0]
-        if not path.endswith(".md"):
-            raise gdb.GdbError("%s: only Markdown can be written, to a name that ends in .md." % path)
         settle()
         record_facts()
-        text = session().markdown()
-        try:
-            with open(path, "w", encoding="utf-8") as output:
-                output.write(text)
-        except OSError as error:
-            raise gdb.GdbError("%s cannot be written: %s." % (path, error.strerror)) from None
+        session().export(path, template=parsed.template, events=parsed.events, picture=parsed.picture)
         write("Written to %s." % path)
 
 
