@@ -1,8 +1,8 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab bench growth notebooks lint \
-        clean
+.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab examples bench growth notebooks \
+        docs lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -88,6 +88,11 @@ test-lab: build lab
 	@$(SWIFT) build --build-tests
 	@IOMMULENS_LAB=1 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build --filter LabTests
 
+# docs/examples: a report of every scenario of the lab and of the guest, from real runs; about a minute for each.
+examples: build lab guest
+	@$(SWIFT) build --product iommulens
+	@lab/examples
+
 # One table, a row a goal. With SHORT=1 a minute's worth that fails when a ratio is far off; with GDB_PT_DUMP=FOLDER, a
 # checkout of https://github.com/martinradev/gdb-pt-dump, that is measured too.
 export GDB_PT_DUMP
@@ -102,9 +107,21 @@ growth: setup
 	@build/bench/python/bin/pip install -q matplotlib
 	@build/bench/python/bin/python Benchmarks/growth.py build/bench/growth.tsv docs/growth.png
 
-# Runs the notebooks; what they say and draw must be what is committed. `make notebooks RECORD=1` takes the new outputs over.
-notebooks: build
+# Runs the notebooks, one of them on the guest; what they say and draw must be what is committed. `make notebooks RECORD=1`
+# takes the new outputs over.
+notebooks: build guest
 	@notebooks/run $(if $(RECORD),--record)
+
+# docs/commands.md from what the commands say of themselves, and the library's documentation as a site in build/docs, to be
+# served by any web server.
+DOCUMENTED := PageTables GuestMemory IOMMUModel LinuxKernel XuanTie Investigation Evidence Reports
+docs: build
+	@$(SWIFT) build --product iommulens
+	@gdb-multiarch -nx -batch -x gdb-scripts/iommulens-gdb.py -x docs/commands.py > docs/commands.md.new
+	@mv docs/commands.md.new docs/commands.md
+	@rm -rf build/docs && mkdir -p build
+	@$(SWIFT) package --allow-writing-to-directory build/docs generate-documentation --warnings-as-errors \
+	  $(DOCUMENTED:%=--target %) --enable-experimental-combined-documentation --output-path build/docs
 
 lint:
 	@$(SWIFT) format lint --strict --recursive Package.swift Sources Tests Benchmarks/Package.swift Benchmarks/Sources \

@@ -18,10 +18,13 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
+    .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
     .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
   ],
   targets: [
-    .target(name: "PageTables", swiftSettings: strict),
+    .systemLibrary(name: "CPrefetch"),
+    .target(name: "PageTables", dependencies: ["CPrefetch"], swiftSettings: strict),
     .target(name: "CProcessMemory"),
     .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
@@ -41,7 +44,12 @@ let package = Package(
     .target(
       name: "Evidence", dependencies: ["Investigation", "IOMMUModel", "LinuxKernel", "PageTables"],
       swiftSettings: strict),
-    .target(name: "Reports", dependencies: ["Evidence", "Investigation", "LinuxKernel"], swiftSettings: strict),
+    .target(
+      name: "Reports",
+      dependencies: [
+        "Evidence", "Investigation", "LinuxKernel", .product(name: "Mustache", package: "swift-mustache"),
+      ],
+      swiftSettings: strict),
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
       name: "IOMMULensPython",
@@ -91,6 +99,13 @@ let package = Package(
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DocumentationTests",
+      dependencies: [
+        "Evidence", "Investigation", "IOMMUModel", "PageTables",
+        .product(name: "Subprocess", package: "swift-subprocess"),
+      ],
       swiftSettings: strict),
     .testTarget(
       name: "LabTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],

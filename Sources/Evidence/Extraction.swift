@@ -30,7 +30,7 @@ public enum Evidence: Hashable, Sendable {
   case sourceIndex(SourceIndex)
   /// The kernel's release as a warning names it, for want of its banner: `6.4.0-rc1 #91`.
   case release(String)
-  /// A fact by its name in ``Fact``.
+  /// A fact by its name in `Fact`.
   case fact(name: String, value: String)
   /// A backtrace that was understood, but of another function: the functions in it, innermost first.
   case otherBacktrace([String])
@@ -44,7 +44,7 @@ public struct Finding: Hashable, Sendable {
   public let evidence: Evidence
   /// What must be said about how it was read, a sentence each.
   public let remarks: [String]
-  /// The device whose own words it is in, by ``DeviceModel/name``; nil when the text does not show one.
+  /// The device whose own words it is in, by `DeviceModel.name`; nil when the text does not show one.
   public let device: String?
   /// The number that the text gives a call; nil when it gives none.
   public let number: UInt64?

@@ -135,7 +135,7 @@ struct ImportRun {
     }
     var repeated: [Int: Int] = [:]
     var unplaced: [Int: Int] = [:]
-    var unnumbered: [RecordedCall] = []
+    var added: [RecordedCall] = []
     for pending in others {
       if let same = ids[pending.call.call] {
         repeated[pending.text, default: 0] += 1
@@ -144,11 +144,11 @@ struct ImportRun {
           ids[pending.call.call]?.callers = pending.call.callers
         }
       } else if places.insert(pending.call.place).inserted {
-        unnumbered.append(pending.call)
+        added.append(pending.call)
         if !ids.isEmpty { unplaced[pending.text, default: 0] += 1 }
       }
     }
-    try store.append(calls: unnumbered)
+    try store.append(calls: added)
     for (index, count) in repeated {
       texts[index].remarks.append(
         "\(count == 1 ? "1 call is" : "\(count) calls are") in a table of numbered calls as well, and not added again.")
@@ -315,6 +315,7 @@ struct ImportRun {
       DomainRoot(factName: $0.key, value: $0.value)
     }
     if !roots.isEmpty { try store.setRoots(roots) }
+    if captures.isEmpty { return }
     let history = CallHistory(try store.calls(), facts: try store.facts())
     let ordered = captures.map { ($0.index, $0.tables, $0.tables.moment(in: history)) }
       .sorted { ($0.2.before ?? .max) < ($1.2.before ?? .max) }

@@ -21,7 +21,8 @@ struct TableReader: LineReader {
     var foreign: String?
     if header.contains("iova"), header.contains("function") || header.contains("op") {
       foreign = self.foreign(header)
-      kind = { row, index in call(row, at: index, of: text) }
+      let candidates = candidates(header)
+      kind = { row, index in call(row, at: index, among: candidates, of: text) }
     } else if header.contains("start_addr"), header.contains("calls"), header.contains("stride") {
       kind = { row, index in Self.run(row, at: index, of: text) }
     } else if header.contains("addr"), header.contains("flag") {
@@ -125,27 +126,47 @@ struct TableReader: LineReader {
     return "The table is of a driver that is not known here: it has no columns for \(list(names))."
   }
 
-  private func call(_ row: Row, at index: Int, of text: TextLines) -> Finding? {
-    let kind = row["op"].flatMap { CallKind(rawValue: $0.text) }
-    for profile in profiles {
-      for function in profile.functions {
-        guard row["function"].map({ $0.elementsEqual(function.symbol.utf8) }) ?? (function.kind == kind) else {
-          continue
-        }
-        var values: [String: UInt64] = [:]
+  /// A function of a driver that rows of a table may be calls of.
+  private struct Candidate {
+    let profile: any DriverProfile
+    let function: DriverFunction
+    /// Its parameters, each with the column that has it.
+    let columns: [(parameter: String, column: String)]
+  }
+
+  /// The functions whose parameters a table with these columns has. Found once a table: a log may have a million rows.
+  private func candidates(_ names: [String]) -> [Candidate] {
+    profiles.flatMap { profile in
+      profile.functions.compactMap { function in
+        var columns: [(parameter: String, column: String)] = []
         for parameter in function.parameters {
           // A column may have the kernel's usual word for what a driver calls by a longer name: `prot` for `iommu_prot`.
-          let column = row.names.first { $0 == parameter } ?? row.names.first { parameter.hasSuffix("_\($0)") }
-          values[parameter] = column.flatMap(row.number)
+          let column = names.first { $0 == parameter } ?? names.first { parameter.hasSuffix("_\($0)") }
+          if let column {
+            columns.append((parameter, column))
+          } else if !function.optional.contains(parameter) {
+            return nil
+          }
         }
-        guard let call = try? profile.call(function, named: values) else { continue }
-        let recorded = RecordedCall(
-          number: 0, call: call, root: nil, requester: nil, callers: row.callers,
-          origin: "\(name):\(text.number(index))")
-        return Finding(
-          lines: text.numbers(index..<index + 1), evidence: .call(recorded, profile: profile.identifier),
-          number: row.number("seq"))
+        return Candidate(profile: profile, function: function, columns: columns)
       }
+    }
+  }
+
+  private func call(_ row: Row, at index: Int, among candidates: [Candidate], of text: TextLines) -> Finding? {
+    let kind = row["op"].flatMap { CallKind(rawValue: $0.text) }
+    let symbol = row["function"]
+    for candidate in candidates {
+      let function = candidate.function
+      guard symbol.map({ $0.elementsEqual(function.symbol.utf8) }) ?? (function.kind == kind) else { continue }
+      var values: [String: UInt64] = [:]
+      for (parameter, column) in candidate.columns { values[parameter] = row.number(column) }
+      guard let call = try? candidate.profile.call(function, named: values) else { continue }
+      let recorded = RecordedCall(
+        number: 0, call: call, root: nil, requester: nil, callers: row.callers, origin: "\(name):\(text.number(index))")
+      return Finding(
+        lines: text.numbers(index..<index + 1), evidence: .call(recorded, profile: candidate.profile.identifier),
+        number: row.number("seq"))
     }
     return nil
   }

@@ -1,6 +1,6 @@
 public import PageTables
 
-/// Why a source of guest memory could not be set up. A read that fails later is an ``UnreadableMemory``.
+/// Why a source of guest memory could not be set up. A read that fails later is an `UnreadableMemory`.
 public enum MemoryError: Error, Hashable, Sendable, CustomStringConvertible {
   /// A file that cannot be opened, measured or mapped.
   case cannotOpen(path: String, reason: String)

@@ -60,9 +60,8 @@ public struct ProcessMapping: Hashable, Sendable {
   }
 
   /// The bytes of `range`, which lies from `host` on, as parts of files that this process can map; nil where a part
-  /// of it is in no shared file, or in one that its path does not lead to from here.
-  ///
-  /// - Parameter mappings: of the process, by address.
+  /// of it is in no shared file, or in one that its path does not lead to from here. `mappings` are the process's, by
+  /// address.
   public static func fileRegions(
     of range: MemoryRange, at host: HVA, in mappings: [ProcessMapping]
   ) -> [MappedFileMemory.Region]? {

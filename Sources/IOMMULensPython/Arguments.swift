@@ -109,6 +109,8 @@ struct Arguments {
   func stringList(_ name: String) throws -> [String] { try object(name).list(name, of: PythonReference.string) }
   /// A file's name.
   func path(_ name: String) throws -> String { try object(name).path(name) }
+  /// A file's name, nil when it is missing or None.
+  func optionalPath(_ name: String) throws -> String? { try optional(name, PythonReference.path) }
   /// A list or tuple of files' names.
   func pathList(_ name: String) throws -> [String] { try object(name).list(name, of: PythonReference.path) }
   /// A tree of plain values.

@@ -3,6 +3,7 @@ internal import GuestMemory
 internal import IOMMUModel
 internal import Investigation
 internal import PageTables
+internal import Reports
 
 // Which Python exception a Swift error becomes.
 
@@ -83,6 +84,7 @@ struct ExceptionRule: Sendable {
     ExceptionRule(MemoryError.self, .targetError),
     ExceptionRule(InvestigationError.self, .investigationError),
     ExceptionRule(InvalidArgument.self, .invalidArgument),
+    ExceptionRule(ReportError.self, .invalidArgument),
     ExceptionRule(ArgumentTypeError.self, .typeError),
     ExceptionRule(TooDeep.self, .recursionError),
     ExceptionRule(Interrupted.self, .keyboardInterrupt),

@@ -171,7 +171,22 @@ var investigationMethods: [CFunction] {
     },
     {
       investigation($0, $1, $2, "markdown()", "The investigation as Markdown.") { investigation, _ in
-        .string(MarkdownReport(try investigation.findings()).text())
+        .string(try Report(investigation.findings(), store: investigation.store()).markdown())
+      }
+    },
+    {
+      investigation(
+        $0, $1, $2, "export(path, template=None, events=None, picture=None)",
+        """
+        Writes the investigation to a file that ends in .md, .json, .csv or .svg.
+
+        `template` is a file, for Markdown; `events` is "calls", "translations", "registers", "log" or "verifications", for
+        CSV; `picture` is "map" or "walk", for SVG. An older file is replaced when the new one is complete.
+        """
+      ) { investigation, arguments in
+        let export = try arguments.export()
+        try export.write(investigation.findings(), of: investigation.store())
+        return nil
       }
     },
     {

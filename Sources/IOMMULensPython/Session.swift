@@ -169,6 +169,13 @@ extension Arguments {
     return count
   }
 
+  /// What a report is to be written as.
+  func export() throws -> Export {
+    try Export(
+      to: path("path"), template: optionalPath("template"), events: optionalString("events"),
+      picture: optionalString("picture"))
+  }
+
   /// The IOVAs from `first` to `last`, inclusive; nil when neither is given.
   func iovas() throws -> ClosedRange<IOVA>? {
     guard let first = try optionalUInt64("first") else { return nil }
@@ -649,14 +656,19 @@ private var kernelMethods: [CFunction] {
       }
     },
     {
-      session($0, $1, $2, "markdown()", "The investigation as Markdown.") { session, _ in
-        // A report of part of what there is would be taken for one of all.
+      session(
+        $0, $1, $2, "export(path, template=None, events=None, picture=None)",
+        "Writes the investigation to a file that ends in .md, .json, .csv or .svg."
+      ) { session, arguments in
+        let export = try arguments.export()
         let findings = try session.waiting { wait in
           let findings = try session.findings(reason: "export", progress: wait.progress)
+          // A report of part of what there is would be taken for one of all.
           if wait.progress.isStopped { throw WorkProgress.interruption("comparing; nothing was written") }
           return findings
         }
-        return .string(MarkdownReport(findings).text())
+        try export.write(findings, of: session.investigator.requireStore())
+        return nil
       }
     },
   ]

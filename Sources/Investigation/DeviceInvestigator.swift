@@ -328,7 +328,7 @@ public final class DeviceInvestigator {
   }
 
   /// What the arguments of a translation that the selected thread is in mean: `region`, `address`, `access` as
-  /// ``DeviceFunction`` names them.
+  /// `DeviceFunction` names them.
   public func describe(region: UInt64, address: UInt64, access: UInt64) throws -> Sight {
     let (question, client) = try question(
       region: region, address: address, access: access & 0xffff_ffff, place: HVA(0))

@@ -5,7 +5,7 @@ extension Fact {
   /// is wrong; said of a list of options rather than a whole configuration, it starts with `excerpt of N options: `.
   public static let configuration = "config"
 
-  /// The device's implementation, where evidence is in its own words or a debugger is on it: ``DeviceModel/name``.
+  /// The device's implementation, where evidence is in its own words or a debugger is on it: `DeviceModel.name`.
   public static let device = "device"
 
   /// How many calls were verified against captures of the tables that were made later, and against which.

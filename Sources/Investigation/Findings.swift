@@ -34,7 +34,8 @@ public struct Findings {
   public let translations: TranslationCheck
   /// What the device was not seen to ask for; nil when nothing is known of that.
   public let untranslated: UntranslatedMappings?
-  private let seen: [RecordedTranslation]
+  /// What the device was seen to translate, in the order in which it was recorded.
+  public let seen: [RecordedTranslation]
   private let watches: [TranslationWatch]
   /// All calls in the order in which they were made.
   private let ordered: [RecordedCall]
@@ -164,4 +165,6 @@ public enum Fact {
   public static let debugger = "debugger"
   /// Where guest memory was read from.
   public static let memory = "memory"
+  /// QEMU's version.
+  public static let emulator = "qemu"
 }

@@ -28,6 +28,7 @@ public final class Investigator {
 
   // Found once, forgotten when symbols or the connection change.
   private var knownProfile: (any DriverProfile)?
+  private var emulator: String?
   private var knownLayout: (any DriverLayout)?
   private var knownMemory: ResolvedMemory?
   private var linearOffset: UInt64?
@@ -55,6 +56,7 @@ public final class Investigator {
     knownLayout = nil
     structures = nil
     knownLog = nil
+    emulator = nil
     pending = []
     forgetMemory()
   }
@@ -258,6 +260,12 @@ public final class Investigator {
     if let source { try store.setFact(Fact.source, source) }
     if let debugger { try store.setFact(Fact.debugger, debugger) }
     if let memory = try? memory() { try store.setFact(Fact.memory, memory.explanation) }
+    if emulator == nil {
+      // Asked once: a stub without a monitor stays without one.
+      let answer = (try? target.monitor("info version"))?.split(whereSeparator: \.isNewline).first.map(String.init)
+      emulator = answer.flatMap { $0.first?.isNumber == true ? $0 : nil } ?? ""
+    }
+    if let emulator, !emulator.isEmpty { try store.setFact(Fact.emulator, emulator) }
   }
 
   // MARK: Calls
@@ -311,12 +319,17 @@ public final class Investigator {
     knownMemory?.remote?.invalidate()
     let call = try call(function, arguments: arguments)
     if try isToldAgain(call, at: place) { return Hit(stops: false, mismatch: nil) }
-    let wrong = try verifyPending(before: place).filter { !$0.verification.agrees }
-    guard isWatching else { return Hit(stops: false, mismatch: nil) }
+    let verified = try checkPending(before: place)
+    let wrong = verified.filter { !$0.verification.agrees }
+    guard isWatching else {
+      try store.append(nil, after: verified)
+      return Hit(stops: false, mismatch: nil)
+    }
     var recorded = describe(call)
     recorded.callers = callers
-    if rules.contains(where: { $0.records(recorded) }) {
-      recorded = try store.append(recorded)
+    let isRecorded = rules.contains { $0.records(recorded) }
+    if let stored = try store.append(isRecorded ? recorded : nil, after: verified) {
+      recorded = stored
       pending.append(PendingCall(recorded: recorded, place: place))
     }
     var stops = false
@@ -339,14 +352,21 @@ public final class Investigator {
     return true
   }
 
-  /// Verifies the recorded calls that have returned by now, oldest first.
+  /// Verifies the recorded calls that have returned by now, oldest first, and stores what is found.
+  @discardableResult
+  public func verifyPending() throws -> [(call: RecordedCall, verification: Verification)] {
+    let verified = try checkPending(before: nil)
+    if !verified.isEmpty { try requireStore().append(nil, after: verified) }
+    return verified
+  }
+
+  /// What the recorded calls that have returned by now left, oldest first.
   ///
   /// `place` is where the next call is being made. A call made from the same thread with no less stack in use has
   /// surely returned; any other is asked about only when its entries are not as they should be, because asking costs as
   /// much as the stop itself.
-  @discardableResult
-  public func verifyPending(
-    before place: CallPlace? = nil
+  private func checkPending(
+    before place: CallPlace?
   ) throws -> [(call: RecordedCall, verification: Verification)] {
     var verified: [(call: RecordedCall, verification: Verification)] = []
     var running: [PendingCall] = []
@@ -354,7 +374,7 @@ public final class Investigator {
     pending = []
     let memory = waiting.isEmpty ? nil : try memoryNow()
     for call in waiting {
-      guard let id = call.recorded.id, let root = call.recorded.root, let memory else { continue }
+      guard let root = call.recorded.root, let memory else { continue }
       let verification = Verifier(profile: try profile(), memory: memory).verify(
         call.recorded.call, root: root)
       if !verification.agrees && !call.hasReturned(before: place)
@@ -363,7 +383,6 @@ public final class Investigator {
         running.append(call)
         continue
       }
-      try requireStore().append(verification, of: id)
       verified.append((call.recorded, verification))
     }
     pending = running

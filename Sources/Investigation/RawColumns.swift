@@ -13,6 +13,26 @@ struct RawColumns {
     self.row = row
   }
 
+  /// The integer that a query answers, which is asked for at every recorded call; nil for no row or NULL.
+  static func integer(_ db: Database, _ sql: String, _ text: String? = nil) throws -> Int64? {
+    let statement = try db.cachedStatement(sql: sql).sqliteStatement
+    defer { sqlite3_reset(statement) }
+    if let text { bindCopy(of: text, to: statement, 1) }
+    switch sqlite3_step(statement) {
+    case SQLITE_DONE: return nil
+    case SQLITE_ROW:
+      switch sqlite3_column_type(statement, 0) {
+      case SQLITE_INTEGER: return sqlite3_column_int64(statement, 0)
+      case SQLITE_NULL: return nil
+      default: throw Damage(what: "`\(sql)` answers no number")
+      }
+    case let code:
+      throw DatabaseError(
+        resultCode: ResultCode(rawValue: code), message: db.sqliteConnection.map { String(cString: sqlite3_errmsg($0)) }
+      )
+    }
+  }
+
   /// An integer; what is something else is an error that `row` tells.
   func integer(_ column: Int32, _ name: String) throws -> Int64 {
     if sqlite3_column_type(statement, column) == SQLITE_INTEGER { return sqlite3_column_int64(statement, column) }
@@ -50,6 +70,17 @@ struct RawColumns {
   }
 }
 
+/// Binds a text, of which SQLite takes a copy, to a statement's parameter at `place`, counted from 1.
+func bindCopy(of text: String, to statement: OpaquePointer, _ place: Int32) {
+  var text = text
+  let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
+  text.withUTF8 { bytes in
+    bytes.withMemoryRebound(to: CChar.self) { characters in
+      _ = sqlite3_bind_text(statement, place, characters.baseAddress, Int32(clamping: characters.count), transient)
+    }
+  }
+}
+
 /// The last different texts of a column: most rows have one of a few.
 struct RecentTexts {
   private var texts: [String] = []
@@ -78,77 +109,5 @@ struct RecentTexts {
       texts[oldest] = text
       oldest = (oldest + 1) % Self.room
     }
-  }
-}
-
-/// Inserts rows into a table, many with one statement: starting one for every row was about a fifth of a bulk import.
-struct RawInsert {
-  private let columns: Int32
-  private let one: OpaquePointer
-  private let many: OpaquePointer?
-  /// The rows that are not stored yet.
-  private var remaining: Int
-  /// Where the row's parameters start, counted from 0; those of a statement with many rows stand one after the other.
-  private var start: Int32 = 0
-
-  /// Rows of one statement.
-  private static let batch = 64
-
-  /// Inserts `rows` rows with these columns, in the statements that `db` keeps.
-  init(_ db: Database, into table: String, _ columns: [String], rows: Int) throws {
-    self.columns = Int32(columns.count)
-    remaining = rows
-    let head = "INSERT INTO \(table)(\(columns.joined(separator: ", "))) VALUES "
-    let row = "(" + Array(repeating: "?", count: columns.count).joined(separator: ", ") + ")"
-    one = try db.cachedStatement(sql: head + row).sqliteStatement
-    many =
-      rows < Self.batch
-      ? nil
-      : try db.cachedStatement(sql: head + Array(repeating: row, count: Self.batch).joined(separator: ", "))
-        .sqliteStatement
-  }
-
-  /// The statement that takes the next row: the last rows, too few for a whole one, go one by one.
-  private var statement: OpaquePointer {
-    if let many, start > 0 || remaining >= Self.batch { many } else { one }
-  }
-
-  /// Binds an integer, nothing for nil, to the row's column at `place`, counted from 1.
-  func bind(_ place: Int32, _ value: Int64?) {
-    if let value {
-      sqlite3_bind_int64(statement, start + place, value)
-    } else {
-      sqlite3_bind_null(statement, start + place)
-    }
-  }
-
-  /// Binds a text, nothing for nil.
-  func bind(_ place: Int32, _ text: String?) {
-    guard var text else { return bind(place, nil as Int64?) }
-    // SQLITE_TRANSIENT: SQLite keeps a copy.
-    let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
-    text.withUTF8 { bytes in
-      bytes.withMemoryRebound(to: CChar.self) { characters in
-        _ = sqlite3_bind_text(
-          statement, start + place, characters.baseAddress, Int32(clamping: characters.count), transient)
-      }
-    }
-  }
-
-  /// Ends the row. It is in the table when the last row of its statement has ended.
-  mutating func endRow() throws {
-    let statement = statement
-    if statement == many, start < columns * Int32(Self.batch - 1) {
-      start += columns
-      return
-    }
-    let code = sqlite3_step(statement)
-    let reset = sqlite3_reset(statement)
-    guard code == SQLITE_DONE else {
-      let message = sqlite3_db_handle(statement).flatMap(sqlite3_errmsg).map { String(cString: $0) }
-      throw DatabaseError(resultCode: ResultCode(rawValue: reset), message: message)
-    }
-    remaining -= statement == many ? Self.batch : 1
-    start = 0
   }
 }

@@ -57,7 +57,7 @@ public struct RecordedTranslation: Hashable, Sendable {
   public let access: Access?
   /// What the first one got; the others got the same, `stride` further on. Nil when the return was not seen.
   public let answer: Answer?
-  /// The device's state before the first and after the last, by register offset as ``DeviceModel/registers`` has them.
+  /// The device's state before the first and after the last, by register offset as `DeviceModel.registers` has them.
   public let before: RegisterValues
   /// See ``before``.
   public var after: RegisterValues

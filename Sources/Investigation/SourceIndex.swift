@@ -2,7 +2,7 @@
 ///
 /// Somebody's excerpt of the source tells which constant stands at a level, which no memory of the guest can.
 public struct SourceIndex: Hashable, Sendable {
-  /// The variable that takes the index: `vpn2_idx`, as ``DriverProfile/indexName(atLevel:)`` names it.
+  /// The variable that takes the index: `vpn2_idx`, as `DriverProfile.indexName(atLevel:)` names it.
   public let name: String
   /// What is shifted: `iova`.
   public let operand: String

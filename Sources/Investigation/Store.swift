@@ -19,7 +19,7 @@ public final class InvestigationStore {
   /// Marks the file as an investigation: `IOML`.
   static let applicationID = 0x494f_4d4c
   /// The newest schema that this version reads and writes.
-  static let schemaVersion = 3
+  static let schemaVersion = 4
 
   /// The file.
   public let path: String
@@ -193,6 +193,18 @@ public final class InvestigationStore {
     return try append(kind, to: &events)
   }
 
+  private static let eventRows = InsertStatements(into: "event", ["id", "session", "sequence", "monotonic_ns", "kind"])
+  private static let callRows = InsertStatements(
+    into: "call",
+    [
+      "event", "kind", "number", "function", "domain", "iova", "length", "page_size", "page_count", "target", "prot",
+      "gfp",
+      "requester", "root", "mode", "origin",
+    ])
+  private static let verificationRows = InsertStatements(
+    into: "verification",
+    ["event", "call", "leaves", "agreeing", "verdict", "level", "found", "detail", "iova", "shifts", "samples"])
+
   /// The events of one transaction.
   private struct NewEvents {
     var rows: RawInsert
@@ -203,10 +215,10 @@ public final class InvestigationStore {
   private func newEvents(_ db: Database, count: Int) throws -> NewEvents {
     let known = try session ?? Self.newSession(db, side)
     session = known
-    let last = try Int64.fetchOne(db.cachedStatement(sql: "SELECT max(id) FROM event")) ?? 0
+    let last = try RawColumns.integer(db, "SELECT max(id) FROM event") ?? 0
     guard last <= Int64.max - Int64(count) else { throw Damage(what: "an event has the number \(last)") }
     return NewEvents(
-      rows: try RawInsert(db, into: "event", ["id", "session", "sequence", "monotonic_ns", "kind"], rows: count),
+      rows: try RawInsert(db, Self.eventRows, rows: count),
       last: last, session: known)
   }
 
@@ -239,45 +251,60 @@ public final class InvestigationStore {
     try append(calls: CollectionOfOne(recorded)).first ?? recorded
   }
 
+  /// Stores what earlier calls were found to have left, and a call made after them, in one transaction: that is what every
+  /// hit of a breakpoint has to store. Returns the call with its event's number and its own.
+  @discardableResult
+  public func append(
+    _ recorded: RecordedCall?, after verified: [(call: RecordedCall, verification: Verification)]
+  ) throws(InvestigationError) -> RecordedCall? {
+    let found = verified.compactMap { call, verification in call.id.map { (call: $0, verification: verification) } }
+    if found.isEmpty && recorded == nil { return nil }
+    return try write { db in
+      var events = try newEvents(db, count: found.count + (recorded == nil ? 0 : 1))
+      if !found.isEmpty { try insert(found, &events, db) }
+      return try recorded.flatMap { try insert(CollectionOfOne($0), &events, db).first }
+    }
+  }
+
   /// Stores many calls, all or none of them, and returns them with their events' numbers and their own.
   @discardableResult
   public func append(calls: some Collection<RecordedCall>) throws(InvestigationError) -> [RecordedCall] {
     if calls.isEmpty { return [] }
     return try write(isBulk: calls.count > 1) { db in
-      var stored: [RecordedCall] = []
-      stored.reserveCapacity(calls.count)
-      var last: [CallKind: Int] = [:]
       var events = try newEvents(db, count: calls.count)
-      var rows = try RawInsert(
-        db, into: "call",
-        [
-          "event", "kind", "number", "function", "domain", "iova", "length", "page_size", "page_count", "target",
-          "prot",
-          "gfp", "requester", "root", "mode", "origin",
-        ], rows: calls.count)
-      for recorded in calls {
-        var call = recorded
-        let kind = recorded.call.kind
-        let before = try last[kind] ?? Self.lastNumber(of: kind, db)
-        let (number, overflow) = before.addingReportingOverflow(1)
-        guard !overflow else { throw Damage(what: "a call has the number \(before)") }
-        last[kind] = number
-        let id = try append(kind.rawValue, to: &events)
-        call.id = id
-        call.number = number
-        try insert(call, id, &rows)
-        try insertCallers(call.callers, of: id, db)
-        stored.append(call)
-      }
-      return stored
+      return try insert(calls, &events, db)
     }
+  }
+
+  private func insert(
+    _ calls: some Collection<RecordedCall>, _ events: inout NewEvents, _ db: Database
+  ) throws -> [RecordedCall] {
+    var stored: [RecordedCall] = []
+    stored.reserveCapacity(calls.count)
+    var last: [CallKind: Int] = [:]
+    var rows = try RawInsert(db, Self.callRows, rows: calls.count)
+    for recorded in calls {
+      var call = recorded
+      let kind = recorded.call.kind
+      let before = try last[kind] ?? Self.lastNumber(of: kind, db)
+      let (number, overflow) = before.addingReportingOverflow(1)
+      guard !overflow else { throw Damage(what: "a call has the number \(before)") }
+      last[kind] = number
+      let id = try append(kind.rawValue, to: &events)
+      call.id = id
+      call.number = number
+      try insert(call, id, &rows)
+      try insertCallers(call.callers, of: id, db)
+      stored.append(call)
+    }
+    return stored
   }
 
   /// The number of the last call of a kind. Looks back over calls of the other kind only, so that all such searches together
   /// cost no more than the calls.
   private static func lastNumber(of kind: CallKind, _ db: Database) throws -> Int {
-    let statement = try db.cachedStatement(sql: "SELECT number FROM call WHERE kind = ? ORDER BY event DESC LIMIT 1")
-    return try Int.fetchOne(statement, arguments: [kind.rawValue]) ?? 0
+    let sql = "SELECT number FROM call WHERE kind = ? ORDER BY event DESC LIMIT 1"
+    return Int(truncatingIfNeeded: try RawColumns.integer(db, sql, kind.rawValue) ?? 0)
   }
 
   private func insert(_ recorded: RecordedCall, _ id: EventID, _ rows: inout RawInsert) throws {
@@ -443,34 +470,54 @@ public final class InvestigationStore {
     verifications: some Collection<(call: EventID, verification: Verification)>
   ) throws(InvestigationError) {
     if verifications.isEmpty { return }
-    try write { db in
+    let isBulk = verifications.count >= InsertStatements.batch
+    try write(isBulk: isBulk) { db in
+      if isBulk { try Self.requireCalls(verifications.map(\.call), db) }
       var events = try newEvents(db, count: verifications.count)
-      var rows = try RawInsert(
-        db, into: "verification",
-        [
-          "event", "call", "leaves", "agreeing", "verdict", "level", "found", "detail", "iova", "shifts", "samples",
-        ], rows: verifications.count)
-      // Most have the same shifts as the one before.
-      var (last, text): ([ShiftSet], String) = ([], "")
-      for (call, verification) in verifications {
-        let id = try append("verification", to: &events)
-        let (level, found, detail) = particulars(verification.verdict)
-        if verification.shifts != last {
-          last = verification.shifts
-          text = last.map { String($0.rawValue, radix: 16) }.joined(separator: ",")
-        }
-        rows.bind(1, id.rawValue)
-        rows.bind(2, call.rawValue)
-        rows.bind(3, Int64(verification.leaves))
-        rows.bind(4, Int64(verification.agreeing))
-        rows.bind(5, verification.verdict.name)
-        rows.bind(6, level.map { Int64($0) })
-        rows.bind(7, found.map(signed))
-        rows.bind(8, detail)
-        rows.bind(9, verification.iova.map { signed($0.rawValue) })
-        rows.bind(10, text)
-        rows.bind(11, verification.samples.map(\.stored).joined(separator: ","))
-        try rows.endRow()
+      try insert(verifications, &events, db)
+    }
+  }
+
+  private func insert(
+    _ verifications: some Collection<(call: EventID, verification: Verification)>, _ events: inout NewEvents,
+    _ db: Database
+  ) throws {
+    var rows = try RawInsert(db, Self.verificationRows, rows: verifications.count)
+    // Most have the same shifts as the one before.
+    var (last, text): ([ShiftSet], String) = ([], "")
+    for (call, verification) in verifications {
+      let id = try append("verification", to: &events)
+      let (level, found, detail) = particulars(verification.verdict)
+      if verification.shifts != last {
+        last = verification.shifts
+        text = last.map { String($0.rawValue, radix: 16) }.joined(separator: ",")
+      }
+      rows.bind(1, id.rawValue)
+      rows.bind(2, call.rawValue)
+      rows.bind(3, Int64(verification.leaves))
+      rows.bind(4, Int64(verification.agreeing))
+      rows.bind(5, verification.verdict.name)
+      rows.bind(6, level.map { Int64($0) })
+      rows.bind(7, found.map(signed))
+      rows.bind(8, detail)
+      rows.bind(9, verification.iova.map { signed($0.rawValue) })
+      rows.bind(10, text)
+      rows.bind(11, verification.samples.isEmpty ? "" : verification.samples.map(\.stored).joined(separator: ","))
+      try rows.endRow()
+    }
+  }
+
+  /// Throws when one of the calls is not in the file: what a foreign key says, in one pass for many rows.
+  private static func requireCalls(_ calls: [EventID], _ db: Database) throws {
+    let wanted = calls.map(\.rawValue).sorted()
+    guard let first = wanted.first, let last = wanted.last else { return }
+    let sql = "SELECT event FROM call WHERE event BETWEEN ? AND ? ORDER BY event"
+    let stored = try Int64.fetchCursor(db, sql: sql, arguments: [first, last])
+    var candidate = try stored.next()
+    for call in wanted {
+      while let event = candidate, event < call { candidate = try stored.next() }
+      guard candidate == call else {
+        throw DatabaseError(resultCode: .SQLITE_CONSTRAINT_FOREIGNKEY, message: "event \(call) is not a call")
       }
     }
   }
@@ -720,6 +767,7 @@ public final class InvestigationStore {
     """
     DROP INDEX call_number;
     """,
+    views,
   ]
 }
 

@@ -84,6 +84,9 @@ public enum PagingMode: String, CaseIterable, Sendable, Hashable, Codable {
     return UInt64(bitPattern: Int64(bitPattern: bits << unused) >> Int64(truncatingIfNeeded: unused))
   }
 
+  /// The IOVA with these input bits.
+  func iova(_ input: UInt64) -> IOVA { IOVA(canonical(input)) }
+
   /// The canonical IOVAs from `first` to `last` as a range of input bits. One range is enough for a sign-extended mode as
   /// well: the gap between its halves has no input bits.
   func inputRange(first: IOVA, last: IOVA) -> ClosedRange<UInt64>? {

@@ -72,7 +72,7 @@ public struct RawEntries: Sequence {
 
   /// One walk of the tables. A copy shares the walk: use one of the two.
   public struct Iterator: IteratorProtocol {
-    private let traversal: TableTraversal<RawEntryCollector>
+    private var traversal: TableTraversal<RawEntryCollector>
     private var position = 0
 
     init(traversal: TableTraversal<RawEntryCollector>) { self.traversal = traversal }

@@ -95,9 +95,9 @@ public final class RunWalker {
     }
   }
 
-  private func leaves<Word>(
+  private func leaves<Word: EntryWord>(
     _ iova: IOVA, _ bytes: UnsafeRawPointer, _ index: Int, _ end: Int, as type: Word.Type
-  ) -> (Walk.Outcome, pages: UInt64) where Word: FixedWidthInteger & UnsignedInteger & BitwiseCopyable {
+  ) -> (Walk.Outcome, pages: UInt64) {
     let entry = PageTableEntry(rawValue: loadEntry(bytes, index, as: type), format: mode.entryFormat)
     let outcome = Walk.Outcome(entry, of: iova, atLevel: 0) ?? .malformed(level: 0, .pointerAtLevelZero)
     var next = index + 1

@@ -47,8 +47,10 @@ func right(_ text: some CustomStringConvertible, _ width: Int) -> String {
   return String(repeating: " ", count: max(0, width - text.count)) + text
 }
 
-/// `1 call`, `2 calls`.
-func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+/// `1 call`, `2 calls`, `2 accesses`.
+func counted(_ count: Int, _ noun: String) -> String {
+  "\(count) \(noun)\(count == 1 ? "" : noun.hasSuffix("s") ? "es" : "s")"
+}
 
 /// The range's first and last byte.
 func range(_ first: IOVA, _ length: UInt64) -> String { "\(first)-\(first + (length &- 1))" }
@@ -60,10 +62,15 @@ extension Walk.Step {
   }
 
   /// What the entry says at its level.
-  var meaning: String {
-    guard entry.isValid else { return entry.rawValue == 0 ? "not valid" : "not valid (V is 0)" }
-    if let problem = entry.problem(atLevel: level) { return "malformed: \(problem.description)" }
-    return entry.isPointer ? "table \(entry.address)" : "\(entry.flags.description) -> \(entry.address)"
+  var meaning: String { entry.meaning(atLevel: level) }
+}
+
+extension PageTableEntry {
+  /// What it says in a table of this level.
+  func meaning(atLevel level: Int) -> String {
+    guard isValid else { return rawValue == 0 ? "not valid" : "not valid (V is 0)" }
+    if let problem = problem(atLevel: level) { return "malformed: \(problem.description)" }
+    return isPointer ? "table \(address)" : "\(flags.description) -> \(address)"
   }
 }
 

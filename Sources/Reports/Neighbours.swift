@@ -27,11 +27,14 @@ extension [CrossCheck.Line] {
   /// Where a range alone should lead; nil for several, and after an unmap.
   var target: GPA? { count == 1 ? first?.expected : nil }
 
+  /// How many pages there are.
+  var pages: UInt64 { reduce(0) { $0 &+ $1.length } / 4096 }
+
   /// How many pages there are, or that nothing should be.
   var extent: String {
     guard let first else { return "" }
     if count == 1 { return first.expected?.description ?? "unmapped" }
-    return "\(first.expected == nil ? "unmapped, " : "")\(reduce(0) { $0 &+ $1.length } / 4096) pages"
+    return "\(first.expected == nil ? "unmapped, " : "")\(pages) pages"
   }
 
   /// `map #3`, or `map #1 to #3`.
@@ -75,15 +78,29 @@ extension UntranslatedMappings {
 
 /// What is to be said of neighbours that were not asked for.
 extension [UntranslatedMappings.Line] {
-  /// The range, how many pages it has, the calls that mapped it, for whom.
-  var cells: [String] {
-    guard let first, let last = map({ $0.iova + ($0.length &- 1) }).max() else { return [] }
-    let length = (last - first.iova) &+ 1
+  private var length: UInt64 {
+    guard let first, let last = map({ $0.iova + ($0.length &- 1) }).max() else { return 0 }
+    return (last - first.iova) &+ 1
+  }
+
+  /// The first and the last byte.
+  var range: String { first.map { Reports.range($0.iova, length) } ?? "" }
+
+  /// How many pages there are.
+  var pages: UInt64 { (length &- 1) / 4096 + 1 }
+
+  /// `map #3`, or `map #1 to #3`.
+  var calls: String {
     let numbers = map(\.number)
     let (low, high) = (numbers.min() ?? 0, numbers.max() ?? 0)
+    return "map #\(low)\(low == high ? "" : " to #\(high)")"
+  }
+
+  /// The range, how many pages it has, the calls that mapped it, for whom.
+  var cells: [String] {
+    guard let first else { return [] }
     return [
-      Reports.range(first.iova, length), counted(Int(clamping: (last - first.iova) / 4096 + 1), "page"),
-      "map #\(low)\(low == high ? "" : " to #\(high)")", first.requester?.description ?? "no requester known",
+      range, counted(Int(clamping: pages), "page"), calls, first.requester?.description ?? "no requester known",
       "not asked for",
     ]
   }

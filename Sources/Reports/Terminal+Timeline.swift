@@ -65,14 +65,16 @@ extension Terminal {
     return lines
   }
 
-  private static func seconds(_ nanoseconds: Int64) -> String {
+  /// Nanoseconds as seconds, to the microsecond.
+  static func seconds(_ nanoseconds: Int64) -> String {
     let magnitude = nanoseconds.magnitude / 1000
     let fraction = String(magnitude % 1_000_000)
     return (nanoseconds < 0 ? "-" : "") + "\(magnitude / 1_000_000)."
       + String(repeating: "0", count: 6 - fraction.count) + fraction
   }
 
-  private static func texts(
+  /// What happened, and what belongs to it.
+  static func texts(
     _ content: Timeline.Content, device: (any DeviceModel)?, version: KernelVersion?
   ) -> [String] {
     switch content {

@@ -308,21 +308,17 @@ public enum Terminal {
   /// What the device was seen to translate, worst first, at most `limit` runs of it; nil when nothing was seen.
   static func translations(_ check: TranslationCheck, limit: Int) -> String? {
     if check.lines.isEmpty { return nil }
-    // A device that gets nothing asks for the same again and again.
-    let bad = tally(
-      check.disagreements.map { line in
+    let bad = check.tally
+    var lines = aligned(
+      bad.prefix(limit).map { line, count in
         let translation = line.translation
         let run = translation.count == 1 ? "1 translation" : "\(translation.count) in steps of \(translation.stride)"
         let mapping =
           line.call.flatMap { call in line.expected.map { "map #\(call.number) -> \($0)" } } ?? "no map call"
-        let verdict = line.verdict.description + (line.isByPattern ? ", by its steps" : "")
-        return ["\(translation.iova)", run, mapping, verdict]
-      })
-    var lines = aligned(
-      bad.prefix(limit).map { row, count in row + (count == 1 ? [] : ["\(count) times"]) }, indent: "")
+        return ["\(translation.iova)", run, mapping, line.description] + (count == 1 ? [] : ["\(count) times"])
+      }, indent: "")
     if bad.count > limit { lines.append("… \(bad.count - limit) more: `iommu check -all`.") }
-    let kinds = tally(check.lines.verdicts.map(\.name)).map { "\($0.count) \($0.item)" }.joined(separator: "; ")
-    lines.append("\(counted(check.lines.count, "run")) of translations: \(kinds).")
+    lines.append(check.summary)
     return lines.map(printable).joined(separator: "\n")
   }
 
@@ -333,13 +329,20 @@ public enum Terminal {
     let rows = limit > 0 ? mappings.neighbours.map(\.cells) : []
     var lines = aligned(Array(rows.prefix(limit)), indent: "")
     if rows.count > lines.count { lines.append("… \(rows.count - lines.count) more: `iommu check -all`.") }
+    lines += untranslatedSummary(
+      mappings, hint: limit == 0 && !mappings.lines.isEmpty ? " `iommu check -all` lists the ranges." : "")
+    return lines.isEmpty ? nil : lines.joined(separator: "\n")
+  }
+
+  /// How much was mapped and not asked for, with a `hint` where that can be seen, and what cannot be judged.
+  static func untranslatedSummary(_ mappings: UntranslatedMappings, hint: String) -> [String] {
+    var lines: [String] = []
     if !mappings.tallies.isEmpty {
       let parts = mappings.tallies.map { tally in
         let requester = tally.requester.map { "for \($0)" } ?? "for no known requester, by any device"
         return "\(tally.untranslatedRanges) of \(counted(tally.ranges, "range")) "
           + "(\(tally.untranslatedPages) of \(counted(Int(clamping: tally.pages), "page"))) \(requester)"
       }
-      let hint = limit == 0 && !mappings.lines.isEmpty ? " `iommu check -all` lists the ranges." : ""
       lines.append(
         "Mapped and not asked for while translations were recorded: \(parts.joined(separator: "; ")).\(hint)")
     }
@@ -353,22 +356,7 @@ public enum Terminal {
     if !unjudged.isEmpty {
       lines.append("Cannot be judged: \(unjudged.joined(separator: "; ")).")
     }
-    return lines.isEmpty ? nil : lines.joined(separator: "\n")
-  }
-
-  /// How often each of `items` occurs, in the order in which they first do.
-  private static func tally<Item: Hashable>(_ items: [Item]) -> [(item: Item, count: Int)] {
-    var positions: [Item: Int] = [:]
-    var counts: [(item: Item, count: Int)] = []
-    for item in items {
-      if let known = positions[item] {
-        counts[known].count += 1
-      } else {
-        positions[item] = counts.count
-        counts.append((item, 1))
-      }
-    }
-    return counts
+    return lines
   }
 
   /// Groups of ranges that a comparison shows where nobody asked for all.

@@ -3,7 +3,7 @@ public import PageTables
 
 /// QEMU's `xmmuv1` (`hw/riscv/xmmuv1.c` in the vendor's tree) as it behaves, which is not always as RISC-V says.
 ///
-/// What shows in one translation is named in its ``DeviceTranslation/deviations``. The known ones have numbers:
+/// What shows in one translation is named in its `DeviceTranslation.deviations`. The known ones have numbers:
 ///
 /// - Q1: a translation covers one byte (`addr_mask` 0), so QEMU asks again for every byte. It shows in the addresses that
 ///   are asked for, not here.
@@ -11,7 +11,7 @@ public import PageTables
 /// - Q3: a leaf above level 0 does not end the walk, which goes on in the same table with the next level's index.
 /// - Q4: a leaf in the root table counts although Q2 ends the walk there.
 /// - Q5: the driver asks for an interrupt by a name that the device tree does not have, so no handler runs.
-/// - Q6: driver and device disagree on the names of the registers at 0x20 and 0x28, see ``Register/driverName``.
+/// - Q6: driver and device disagree on the names of the registers at 0x20 and 0x28, see `Register.driverName`.
 /// - Q7: bare mode passes every address through except 0, which fails without a cause.
 ///
 /// Besides, the walk looks at V, R, W, X and PPN only: N, PBMT, reserved bits and the address bits above the mode's width

@@ -14,7 +14,8 @@ import XuanTie
     commandName: "iommulens", abstract: "Reads IOMMU investigations and I/O page tables without a debugger.",
     version: "0.1.0",
     subcommands: [
-      Import.self, Show.self, Check.self, Diagnose.self, Export.self, ShowTimeline.self, WalkTable.self, DumpTable.self,
+      Import.self, Show.self, Check.self, Diagnose.self, ExportReport.self, Template.self, ShowTimeline.self,
+      WalkTable.self, DumpTable.self,
     ])
 
   /// The IOMMU families that this command line knows.
@@ -88,15 +89,29 @@ struct Diagnose: ParsableCommand {
 }
 
 /// `iommulens export`.
-struct Export: ParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Writes an investigation as Markdown.")
+struct ExportReport: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "export", abstract: "Writes an investigation as Markdown, JSON, CSV or a picture.",
+    discussion: "The ending of the file to write decides. An older file is replaced when the new one is complete.")
   @OptionGroup var file: InvestigationFile
-  @Argument(help: "The file to write, *.md.") var output: String
+  @Argument(help: "The file to write: *.md, *.json, *.csv or *.svg.") var output: String
+  @Option(help: "For .md: a template instead of the one that `iommulens template` prints.") var template: String?
+  @Option(help: "For .csv: calls, translations, registers, log or verifications; default calls.") var events: String?
+  @Option(help: "For .svg: map or walk; default map.") var picture: String?
 
   func run() throws {
-    guard output.hasSuffix(".md") else { throw ValidationError("\(output): only .md can be written.") }
-    try MarkdownReport(file.findings()).text().write(toFile: output, atomically: true, encoding: .utf8)
+    let export = try Export(to: output, template: template, events: events, picture: picture)
+    let store = try file.open()
+    try export.write(Findings(offline: store, tenants: IOMMULens.tenants), of: store)
   }
+}
+
+/// `iommulens template`.
+struct Template: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Prints the template of a Markdown report, to start one's own from.")
+
+  func run() { print(Report.template, terminator: "") }
 }
 
 /// `iommulens timeline`.

@@ -113,7 +113,7 @@ import Testing
         from iommulens.gdb.state import session
         # No bytecode runs after it, so that the signal is pending when the core goes on. It says that there is no guest.
         Debugger.connection = functools.partial(_thread.interrupt_main)
-        for method in (session().check, session().diagnose, session().markdown):
+        for method in (session().check, session().diagnose, lambda: session().export("$DIR/x.md")):
           try: print(method())
           except Exception as error: print(type(error).__name__, error)
           print(session().was_interrupted(), session().was_interrupted())

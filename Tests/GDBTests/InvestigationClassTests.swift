@@ -61,6 +61,14 @@ import Testing
         print(investigation.timeline(0xfffff000, 0xffffffff, count=1), end="")
         print(investigation.timeline(0x1000, 0x1fff), end="")
         print(investigation.markdown().splitlines()[0], "test.iommulens" in repr(investigation))
+        for name in "a.md", "a.json", "a.csv", "a.svg", "a.txt", "none/a.md":
+          try: print(investigation.export(pathlib.Path(name)), os.path.getsize(name) > 500)
+          except _core.Error as error: print(type(error).__name__, error)
+        open("t", "w").write("{{#summary}}{{verdict}}{{/summary}}\\n")
+        investigation.export("a.md", template=pathlib.Path("t"))
+        print(open("a.md").read(), end="")
+        show(lambda: investigation.export("b.csv", events="nothing"))
+        show(lambda: investigation.export("b.svg", template="t"))
       show(investigation.check)
       print(investigation)
       """, in: host)
@@ -77,6 +85,15 @@ import Testing
            16     $TIME  python  map #1  no requester  0xfffff000  1 x 4 KiB  -> 0x106172000  READ|WRITE|CACHE  xt_iommu_map <- e1000_alloc_ring_dma  ($FIXTURES/field-notes.txt:371)
         Nothing was recorded about these addresses.
         # IOMMU investigation True
+        None True
+        None True
+        None True
+        None True
+        InvalidArgument a.txt: a report is Markdown, JSON, CSV or SVG; name a file that ends in .md, .json, .csv or .svg.
+        InvestigationError none/a.md cannot be written: No such file or directory.
+        cause
+        InvalidArgument: `events` is one of calls, translations, registers, log, verifications, not 'nothing'.
+        InvalidArgument: b.svg: `template` is for files that end in .md.
         InvestigationError: The investigation test.iommulens is closed.
         <Investigation test.iommulens, closed>
 

@@ -239,7 +239,16 @@ import Testing
         iommu diagnose
         echo ====\\n
         iommu export $DIR/findings.md
-        shell head -5 $DIR/findings.md
+        shell head -5 $DIR/findings.md; grep -c '^| QEMU | [0-9]' $DIR/findings.md
+        echo ====\\n
+        iommu export $DIR/findings.json
+        iommu export $DIR/calls.csv
+        iommu export $DIR/verifications.csv -events verifications
+        iommu export $DIR/map.svg
+        iommu export $DIR/walk.svg -picture walk
+        shell printf '{{! short }}\\n{{calls_count}} calls, {{#summary}}{{verdict}}{{/summary}}\\n' > $DIR/short.mustache
+        iommu export $DIR/short.md -template $DIR/short.mustache
+        shell head -c 40 $DIR/findings.json; head -qc 30 $DIR/calls.csv $DIR/verifications.csv; head -qc 4 $DIR/*.svg; cat $DIR/short.md
         echo ====\\n
         shell .build/debug/iommulens diagnose $DIR/test.iommulens
         disconnect
@@ -248,7 +257,7 @@ import Testing
         iommu diagnose
         """)
     let parts = output.components(separatedBy: "====\n")
-    try #require(parts.count == 5)
+    try #require(parts.count == 6)
     #expect(
       parts[2] == """
         Written to $DIR/findings.md.
@@ -257,10 +266,24 @@ import Testing
         ## Summary
 
         **The root is indexed with shift 48, `PGDIR_SHIFT` of the CPU's Sv57; this table is Sv39: 30.**
+        1
 
         """)
-    #expect(parts[3].hasPrefix(parts[1]))
-    #expect(parts[4] == parts[1])
+    #expect(
+      parts[3] == """
+        Written to $DIR/findings.json.
+        Written to $DIR/calls.csv.
+        Written to $DIR/verifications.csv.
+        Written to $DIR/map.svg.
+        Written to $DIR/walk.svg.
+        Written to $DIR/short.md.
+        {
+          "format": "iommulens-report",
+          "verevent,kind,number,function,domcall,kind,number,pages_checked<svg<svg464 calls, cause
+
+        """)
+    #expect(parts[4].hasPrefix(parts[1]))
+    #expect(parts[5] == parts[1])
   }
 
   /// What a killed GDB had recorded is in the file.

@@ -321,7 +321,54 @@ import Testing
     #expect(added.map(\.number) == [3, 2, 4])
     #expect(added.map(\.id?.rawValue) == [6, 7, 8])
     #expect(try store.append(Self.call(3)).number == 5)
-    #expect(try store.pragma("user_version") == "3")
+    #expect(try store.pragma("user_version") == "\(InvestigationStore.schemaVersion)")
+  }
+
+  /// What the views say is what the store says.
+  @Test func viewsSayInSQLWhatTheStoreSays() throws {
+    let path = workspace.file("a.iommulens")
+    let store = try InvestigationStore(path: path, side: "kernel")
+    let high = DriverCall(
+      function: "xt_iommu_map",
+      operation: .map(target: GPA(0x1_0617_2000), protection: [.read, .cache], allocation: nil),
+      domain: KVA(0xff60_0000_0044_0220), iova: IOVA(0xffff_f000), length: 8192,
+      pages: DriverCall.Pages(size: 4096, count: 2))
+    let unmap = DriverCall(function: "xt_iommu_unmap", operation: .unmap, domain: KVA(1), iova: IOVA(0), length: 4096)
+    let stored = try store.append(calls: [
+      RecordedCall(
+        number: 0, call: high, root: TableRoot(address: GPA(0x80b8_2000), mode: .sv39),
+        requester: RequesterID(bdf: "0001:02:1f.7"), origin: "notes.txt:7"),
+      RecordedCall(number: 0, call: unmap, root: nil, requester: nil),
+    ])
+    let id = try #require(stored.first?.id)
+    for verdict in [Verdict.agrees, .missing(level: 2)] {
+      try store.append(
+        Verification(leaves: 2, agreeing: 1, verdict: verdict, iova: nil, shifts: []), of: id)
+    }
+    try store.append([
+      RecordedTranslation(
+        requester: RequesterID(bdf: "00:01.0"), iova: IOVA(0x1000), count: 4, stride: 4, access: .readWrite,
+        answer: RecordedTranslation.Answer(address: GPA(0x2000), mask: 0xfff, access: .none)),
+      RecordedTranslation(requester: nil, iova: IOVA(0x3000), access: .write, answer: nil),
+    ])
+    func rows(_ sql: String) throws -> [String] {
+      try DatabaseQueue(path: path).read { db in
+        try Row.fetchAll(db, sql: sql).map { row in
+          row.databaseValues.map { $0.isNull ? "-" : String.fromDatabaseValue($0) ?? "\($0)" }.joined(separator: " ")
+        }
+      }
+    }
+    #expect(
+      try rows("SELECT * FROM calls").map { $0.replacing(/kernel \d+/, with: "kernel TIME") } == [
+        "1 kernel TIME map 1 xt_iommu_map 0xff60000000440220 4294963200 8192 4096 2 4397146112 5 - 0001:02:1f.7 "
+          + "2159550464 sv39 notes.txt:7 missing 2 2 1",
+        "2 kernel TIME unmap 1 xt_iommu_unmap 0x1 0 4096 - - - - - - - - - - - - -",
+      ])
+    #expect(
+      try rows("SELECT * FROM translations").map { $0.replacing(/kernel \d+/, with: "kernel TIME") } == [
+        "5 kernel TIME 0000:00:01.0 4096 4 4 read and write 8192 4095 none 1 - - - -",
+        "6 kernel TIME - 12288 1 0 write - - - - - - - -",
+      ])
   }
 
   /// Rows go into the file in batches: every count around the size of one must come out whole and in order.
@@ -360,7 +407,7 @@ import Testing
     }
     let newer = workspace.file("newer.iommulens")
     do { _ = try InvestigationStore(path: newer, side: "test").append(Self.call(1)) }
-    try sql(newer, "PRAGMA user_version = 4; PRAGMA journal_mode = DELETE")
+    try sql(newer, "PRAGMA user_version = 5; PRAGMA journal_mode = DELETE")
     let cut = try workspace.write("cut.iommulens", Array("SQLite format 3\u{0}".utf8))
     let files = [text, other, marked, logged, left, left + "-wal", newer, cut]
     let before = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
@@ -373,7 +420,7 @@ import Testing
     #expect(message(left) == "\(left) \(foreign)")
     #expect(
       message(newer)
-        == "\(newer) was written by a newer IOMMULens (schema 4, this one reads up to 3). Update IOMMULens to open it.")
+        == "\(newer) was written by a newer IOMMULens (schema 5, this one reads up to 4). Update IOMMULens to open it.")
     #expect(message(cut) == "\(cut) cannot be used: file is not a database.")
     let after = try files.map { try Data(contentsOf: URL(fileURLWithPath: $0)) }
     #expect(before == after)

@@ -100,15 +100,20 @@ import Testing
       stores.append(store)
     }
     #expect(try stores[0].counts() == stores[1].counts())
-    // All or nothing: the second is about a call that is not there.
+    // All or nothing: one is about a call that is not there. Many are checked in another way than few.
+    let ids = try stores[1].calls().compactMap(\.id)
     let before = try stores[1].counts()
-    #expect(throws: InvestigationError.self) {
-      try stores[1].append(verifications: [
-        (call: EventID(rawValue: 1), verification: Self.right[0]),
-        (call: EventID(rawValue: 1 << 40), verification: Self.right[0]),
-      ])
+    for count in [2, 64, 200] {
+      for (place, odd) in [
+        (0, EventID(rawValue: 0)), (1, EventID(rawValue: 1 << 39)), (count - 1, EventID(rawValue: 1 << 40)),
+      ] {
+        var found = ids.prefix(count).map { (call: $0, verification: Self.right[0]) }
+        found[place].call = odd
+        let error = #expect(throws: InvestigationError.self) { try stores[1].append(verifications: found) }
+        #expect(error?.description.hasPrefix("\(workspace.file("bulk")) cannot be used: ") == true)
+        #expect(try stores[1].counts() == before)
+      }
     }
-    #expect(try stores[1].counts() == before)
   }
 
   @Test func samplesKeep() {

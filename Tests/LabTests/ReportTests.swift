@@ -24,18 +24,19 @@ import Testing
     for found in [
       // The conclusion, and what to change.
       "**The root is indexed with shift 48, `PGDIR_SHIFT` of the CPU's Sv57; this table is Sv39: 30.**",
-      "To change: ../drivers/iommu/xuantie-iommu-map.c:", "compute `vpn2_idx` with shift 30 (Sv39, level 2)",
+      "what to change:** ../drivers/iommu/xuantie-iommu-map.c:", "compute `vpn2_idx` with shift 30 (Sv39, level 2)",
+      // The kernel, its paging mode, QEMU.
+      "| Kernel | `Linux version 6.1.", "| CPU paging | Sv57 (satp 0xa", "| QEMU | 7\\.2.",
+      // Why.
       "The CPU runs Sv57, where `PGDIR_SHIFT` is 48", "is latched and outlives the repair",
-      // The kernel and its paging mode.
-      "| Kernel | `Linux version 6.1.", "| CPU paging | Sv57 (satp `0xa",
       // The call, as the notes have it, and who made it.
-      "## Evidence: map #1, `xt_iommu_map`", "| iova | `0xfffff000` (4294963200) |", "| paddr | `0x1",
-      "| size | 1 x 4 KiB |",
-      "| prot | READ\\|WRITE\\|CACHE (7) |", "`iommu_dma_alloc_remap` ← `iommu_dma_alloc` ← `dma_alloc_attrs` ←",
+      "## Evidence for finding 1: map #1, `xt_iommu_map`", "| iova | `0xfffff000` | 4294963200 |", "| paddr | `0x1",
+      "| size | 4096 | 1 x 4 KiB |", "| prot | `0x7` | READ\\|WRITE\\|CACHE |",
+      "`iommu_dma_alloc_remap` ← `iommu_dma_alloc` ← `dma_alloc_attrs` ←",
       "`e1000_alloc_ring_dma`", "`e1000e_open`",
       // Where the device looks, and where the entries are.
-      "### Where Sv39 looks for 0xfffff000", "| 2 | 3 | `0x", "| `0x0` | not valid |",
-      "### Where shift 48 at level 2 leads", "| 2 | 0 | `0x", "| 1 | 511 | `0x", "| 0 | 511 | `0x",
+      "### Where Sv39 looks for `0xfffff000`, and where shift 48 at level 2 leads", "| 2 | [3] `0x",
+      "`0x0` not valid | [0] `0x", "| 1 | [511] ", "no table to look in | [511] `0x", "| 0 | [511] ",
       "QEMU xmmuv1: this IOVA faults: cause 16 (`S1_PTE_INVALID`).",
       // Everything else that was mapped.
       " pages disagree: ", " missing.",

@@ -12,7 +12,8 @@ let strict: [SwiftSetting] = [
 let package = Package(
   name: "Million",
   targets: [
-    .target(name: "PageTables", swiftSettings: strict),
+    .systemLibrary(name: "CPrefetch"),
+    .target(name: "PageTables", dependencies: ["CPrefetch"], swiftSettings: strict),
     .target(name: "Randomness", swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables", "Randomness"], swiftSettings: strict),
   ]

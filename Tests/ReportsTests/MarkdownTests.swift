@@ -8,23 +8,11 @@ import Testing
 @testable import Reports
 
 @Suite struct MarkdownTests {
-  static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .appendingPathComponent("Fixtures/reports")
-
-  /// The whole report against a file; IOMMULENS_RECORD=1 writes the file instead.
   private func compare(_ name: String, _ rootShift: Int) throws {
     let shown = try Shown(rootShift: rootShift)
-    let text = MarkdownReport(shown.findings).text()
-    #expect(text == MarkdownReport(try shown.scenario.investigator.findings(reason: "again")).text())
-    let file = Self.fixtures.appendingPathComponent(name)
-    if ProcessInfo.processInfo.environment["IOMMULENS_RECORD"] != nil {
-      try text.write(to: file, atomically: true, encoding: .utf8)
-    }
-    let expected = try String(contentsOf: file, encoding: .utf8)
-    for (line, (found, wanted)) in zip(text.split(separator: "\n"), expected.split(separator: "\n")).enumerated() {
-      #expect(found == wanted, "\(name), line \(line + 1)")
-    }
-    #expect(text == expected)
+    let text = try shown.report().markdown()
+    #expect(try shown.report().markdown() == text)
+    try GoldenFile.compare(GoldenFile.untimed(text), name)
   }
 
   @Test func theWrongShift() throws { try compare("pgdir-shift.md", 48) }
@@ -63,41 +51,10 @@ import Testing
     #expect(MarkdownText.code(long).count == 402)
   }
 
-  /// Everything that a target or a foreign file can put into a report, at once.
-  @Test func aHostileInvestigationStaysAReport() throws {
-    let workspace = try Workspace()
-    let path = workspace.file("a.iommulens")
-    let scenario = try Scenario(rootShift: 48, path: path)
-    let store = try scenario.investigator.requireStore()
-    let evil =
-      "|`</td><script>x</script>[l](http://evil)\r\n# head\n| a | b |\n|---|---|\n\u{1b}[2J<img src=x onerror=y>\\|"
-    for fact in [Fact.banner, Fact.debugger, Fact.memory, Fact.source] { try store.setFact(fact, evil) }
-    try store.append(note: evil)
-    try store.append(note: "")
-    let first = try #require(store.calls().first?.id)
-    try store.add(callers: [evil, String(repeating: "`|", count: 5000), ""], to: first)
-    let call = DriverCall(
-      function: evil, operation: .map(target: GPA(.max), protection: Protection(rawValue: .max), allocation: nil),
-      domain: KVA(.max), iova: IOVA(.max), length: .max, pages: DriverCall.Pages(size: .max, count: .max))
-    let stored = try store.append(RecordedCall(number: 0, call: call, root: nil, requester: nil, callers: [evil]))
-    try store.append(
-      Verification(leaves: 1, agreeing: 0, verdict: .malformed(level: 0, evil), iova: nil, shifts: []),
-      of: try #require(stored.id))
-    let honest = MarkdownReport(try Shown(rootShift: 48).findings).text().split(separator: "\n")
-    let text = MarkdownReport(try Findings(offline: store, tenants: Scenario.tenants)).text()
-    let lines = text.split(separator: "\n")
-    // Two more rows and two more notes at most: nothing that was said made a line of its own.
-    #expect(lines.count <= honest.count + 4)
-    #expect(lines.filter { $0.hasPrefix("#") }.map(\.self) == honest.filter { $0.hasPrefix("#") }.map(\.self))
-    let outside = text.replacing("\\`", with: "").replacing(/`[^`]*`/, with: "")
-    for tag in ["<script", "</td", "<img", "http://"] { #expect(!outside.contains(tag), "\(tag)") }
-    #expect(text.unicodeScalars.allSatisfy { $0 == "\n" || isPrintable($0) })
-    var columns = 0
-    for line in lines where line.hasPrefix("|") {
-      let cells = line.replacing("\\\\", with: "").replacing("\\|", with: "").count { $0 == "|" }
-      if line.hasPrefix("|---") { columns = cells }
-    }
-    #expect(columns == 8)
+  @Test func numbersAreCounted() {
+    #expect(Reports.counted(1, "access") == "1 access")
+    #expect(Reports.counted(2, "access") == "2 accesses")
+    #expect(Reports.counted(2, "page") == "2 pages")
   }
 
   @Test func anEmptyInvestigationSaysSo() throws {
@@ -106,27 +63,37 @@ import Testing
     try store.setFact(Fact.profile, "xuantie/pages")
     let findings = try Findings(offline: store, tenants: Scenario.tenants)
     #expect(
-      MarkdownReport(findings).text() == """
+      try Report(findings, store: store).markdown() == """
         # IOMMU investigation
 
         ## Summary
 
-        No map call was recorded and verified, so nothing can be concluded.
+        **No map call was recorded and verified, so nothing can be concluded.**
+
 
         ## Environment
 
         | what | value |
         |---|---|
-        | Driver | xuantie-iommu, `map_pages` (6.x signature) |
-        | Device | QEMU xmmuv1 |
+        | IOMMU driver | xuantie-iommu, `map_pages` (6.x signature) |
+        | IOMMU device | QEMU xmmuv1 |
+        | Recorded | 0 map calls, 0 unmap calls |
 
         ## Cross-check
 
         Nothing to compare: no recorded call covers a page.
 
-        ## Appendix
+        ## Appendix: raw values
 
         No call was recorded.
+
+        <details><summary>1 facts about the target</summary>
+
+        | name | value |
+        |---|---|
+        | `profile` | `xuantie/pages` |
+
+        </details>
 
         """)
   }

@@ -57,7 +57,7 @@ import Testing
     investigator.watch(TranslationRule(stop: .never))
     try investigator.flush()
     #expect(try check(limit: nil) == "All 13 pages agree: 12 mapped, 1 unmapped.")
-    #expect(!MarkdownReport(try findings()).text().contains("asked for"))
+    #expect(try !Report(findings(), store: kernel).markdown().contains("asked for"))
   }
 
   @Test func aRingThatIsNotAskedFor() throws {
@@ -92,18 +92,23 @@ import Testing
         """)
     #expect(try check(IOVA(0x1000)...IOVA(0x1fff), limit: 20) == "Nothing to check: no recorded call covers it.")
     #expect(
-      MarkdownReport(try findings()).text().contains(
+      try Report(findings(), store: kernel).markdown().contains(
         """
         ## What the device did not ask for
 
-        ```
-        0xfffd0000-0xfffd1fff  2 pages  map #7 to #8  0000:00:01.0  not asked for
-        0xffffe000-0xffffefff  1 page   map #2        0000:00:01.0  not asked for
-        0x10000000-0x10003fff  4 pages  map #5        0000:00:02.0  not asked for
-        0x50000000-0x50003fff  4 pages  map #6        0000:00:02.0  not asked for
-        Mapped and not asked for while translations were recorded: 3 of 5 ranges (4 of 6 pages) for 0000:00:01.0; 2 of 2 ranges (8 of 8 pages) for 0000:00:02.0.
-        Cannot be judged: 1 range not mapped then, or not watched; 1 range of texts, which do not say when.
-        ```
+        - Mapped and not asked for while translations were recorded: 3 of 5 ranges (4 of 6 pages) for 0000:00:01.0; 2 of 2 ranges (8 of 8 pages) for 0000:00:02.0.
+        - Cannot be judged: 1 range not mapped then, or not watched; 1 range of texts, which do not say when.
+
+        <details><summary>4 ranges</summary>
+
+        | IOVA | pages | says | device |
+        |---|---|---|---|
+        | `0xfffd0000-0xfffd1fff` | 2 | map #7 to #8 | `0000:00:01.0` |
+        | `0xffffe000-0xffffefff` | 1 | map #2 | `0000:00:01.0` |
+        | `0x10000000-0x10003fff` | 4 | map #5 | `0000:00:02.0` |
+        | `0x50000000-0x50003fff` | 4 | map #6 | `0000:00:02.0` |
+
+        </details>
 
         """))
     // It accuses nobody.

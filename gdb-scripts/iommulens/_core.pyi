@@ -442,8 +442,14 @@ class Session:
     def note(self, text: str) -> None:
         """Writes a remark into the investigation."""
 
-    def markdown(self) -> str:
-        """The investigation as Markdown."""
+    def export(
+        self,
+        path: str | PathLike[str],
+        template: str | PathLike[str] | None = None,
+        events: str | None = None,
+        picture: str | None = None,
+    ) -> None:
+        """Writes the investigation to a file that ends in .md, .json, .csv or .svg."""
 
 class Call(TypedDict):
     """One call of the driver's map or unmap function. Addresses and sizes are in bytes."""
@@ -576,6 +582,19 @@ class Investigation:
 
     def markdown(self) -> str:
         """The investigation as Markdown."""
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        template: str | PathLike[str] | None = None,
+        events: str | None = None,
+        picture: str | None = None,
+    ) -> None:
+        """Writes the investigation to a file that ends in .md, .json, .csv or .svg.
+
+        `template` is a file, for Markdown; `events` is "calls", "translations", "registers", "log" or "verifications", for
+        CSV; `picture` is "map" or "walk", for SVG. An older file is replaced when the new one is complete.
+        """
 
     def calls(self) -> list[Call]:
         """The driver's map and unmap calls in the order in which they were recorded, as data."""

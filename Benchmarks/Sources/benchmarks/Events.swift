@@ -119,7 +119,7 @@ enum Events {
     var length = 0
     let seconds = try Measurement.time {
       let store = try InvestigationStore(path: path, side: "benchmark")
-      length = MarkdownReport(try Findings(offline: store, tenants: [XuanTie.self])).text().utf8.count
+      length = try Report(Findings(offline: store, tenants: [XuanTie.self]), store: store).markdown().utf8.count
     }
     print("seconds \(seconds)\nbytes \(length)")
   }

@@ -584,21 +584,30 @@ class Note(Command):
 
 
 class Export(Command):
-    """Write the investigation as Markdown."""
+    """Write the investigation as Markdown, JSON, CSV or a picture.
+
+    The report for a colleague, the same for programs, its events as a table, and the addresses or
+    the walk as a picture. `iommulens template` prints the report's template, to start your own."""
 
     name = "iommu export"
-    grammar = Grammar(Word(File("FILE.md"), "the file to write"))
+    grammar = Grammar(
+        Word(File("FILE"), "the file to write; .md, .json, .csv or .svg says as what"),
+        Option("template", "Markdown by this template", File("FILE")),
+        Option(
+            "events",
+            "CSV of these: calls, translations, registers, log or verifications; by default calls",
+            Choice("calls", "translations", "registers", "log", "verifications", shown="KIND"),
+        ),
+        Option("picture", "the picture of the addresses or of the walk; by default map", Choice("map", "walk")),
+    )
     repeats = False
 
     def run(self, parsed):
         path = parsed.words[0]
-        if not path.endswith(".md"):
-            raise gdb.GdbError("%s: only Markdown can be written, to a name that ends in .md." % path)
         settle()
         record_facts()
-        text = session().markdown()
-        with _written(path) as output:
-            output.write(text)
+        session().export(path, template=parsed.template, events=parsed.events, picture=parsed.picture)
+        write("Written to %s." % path)
 
 
 class _written:

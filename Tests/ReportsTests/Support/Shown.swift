@@ -19,6 +19,10 @@ struct Shown {
     findings = try scenario.investigator.findings(reason: "test")
   }
 
+  func store() throws -> InvestigationStore { try scenario.investigator.requireStore() }
+
+  func report() throws -> Report { try Report(findings, store: store()) }
+
   func call(_ number: Int, map: Bool = true) throws -> RecordedCall {
     try #require(findings.calls.first { $0.number == number && $0.call.isMap == map })
   }

@@ -1,0 +1,95 @@
+/// Text as Markdown (CommonMark with GitHub's tables) that can hold no markup of its own: much of it comes from the target
+/// or from a file that somebody else wrote.
+enum MarkdownText {
+  /// Characters kept of one piece of text.
+  static let limit = 400
+
+  /// Plain text, with identifiers and what stands between backticks in code spans. Neither HTML, links, emphasis nor list
+  /// or heading marks come through; a newline becomes a replacement character.
+  static func prose(_ text: String, inTable: Bool = false) -> String {
+    let parts = cut(text).split(separator: "`", omittingEmptySubsequences: false)
+    var safe = ""
+    for (position, part) in parts.enumerated() {
+      let isClosed = position % 2 == 1 && position + 1 < parts.count
+      if isClosed && !part.allSatisfy(\.isWhitespace) {
+        add(code(String(part), inTable: inTable), to: &safe)
+      } else {
+        if position % 2 == 1 { safe += "\\`" }
+        addWords(part, to: &safe)
+        if isClosed { safe += "\\`" }
+      }
+    }
+    return blockSafe(safe)
+  }
+
+  /// Code spans must not touch: two backticks in a row are another mark.
+  private static func add(_ span: String, to safe: inout String) {
+    if safe.last == "`" { safe += " " }
+    safe += span
+  }
+
+  /// A code span.
+  static func code(_ text: String, inTable: Bool = false) -> String {
+    var inside = cut(text).replacing("`", with: "'").trimmingSpaces
+    if inTable { inside = inside.replacing("|", with: "¦") }
+    return inside.isEmpty ? "" : "`\(inside)`"
+  }
+
+  private static func cut(_ text: String) -> String {
+    let safe = printable(text)
+    return safe.count <= limit ? safe : safe.prefix(limit - 1) + "…"
+  }
+
+  /// Escapes; a word with an underscore in it is an identifier.
+  private static func addWords(_ text: Substring, to safe: inout String) {
+    var rest = text
+    while let first = rest.first {
+      let word = rest.prefix { $0.isLetter || $0.isNumber || $0 == "_" }
+      rest = rest.dropFirst(max(word.count, 1))
+      if word.isEmpty {
+        safe += first == ":" && rest.hasPrefix("//") ? "\\:" : escaped(first)
+      } else if word.allSatisfy({ $0 == "_" }) {
+        safe += word.map { "\\\($0)" }.joined()
+      } else if word.contains("_") {
+        add("`\(word)`", to: &safe)
+      } else {
+        safe += word
+        // GitHub makes links of bare addresses.
+        if word.lowercased() == "www", rest.first == "." {
+          safe += "\\."
+          rest.removeFirst()
+        }
+      }
+    }
+  }
+
+  private static func escaped(_ character: Character) -> String {
+    switch character {
+    case "\\", "*", "[", "]", "|", "~", "$": "\\\(character)"
+    case "<": "&lt;"
+    case "&": "&amp;"
+    default: String(character)
+    }
+  }
+
+  /// Takes the meaning from what would open a block at the start of a line: `#`, `>`, `-`, `1.`.
+  private static func blockSafe(_ text: String) -> String {
+    let text = text.trimmingSpaces
+    guard let first = text.first else { return "" }
+    if "#>-+=:".contains(first) { return "\\" + text }
+    let digits = text.prefix { $0.isNumber }
+    if !digits.isEmpty, let mark = text.dropFirst(digits.count).first, mark == "." || mark == ")" {
+      return "\(digits)\\\(text.dropFirst(digits.count))"
+    }
+    return text
+  }
+}
+
+extension String {
+  fileprivate var trimmingSpaces: String {
+    var part = self[...]
+    while part.first?.isWhitespace == true { part.removeFirst() }
+    while part.last?.isWhitespace == true { part.removeLast() }
+    return String(part)
+  }
+}
