@@ -119,7 +119,7 @@ extension Structured {
       ])
   }
 
-  /// The domains that groups and devices use; `poll` as ``PagingMode/dump(root:in:filter:limit:poll:)`` takes it.
+  /// The domains that groups and devices use; `poll` as `PagingMode.dump` takes it.
   public static func domains(
     _ state: KernelState, memory: any PhysicalMemory, poll: (() -> Bool)? = nil
   ) -> Structured {

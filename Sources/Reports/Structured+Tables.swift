@@ -67,7 +67,7 @@ extension Structured {
     ["kind": "stopped", "iova": .init(place), "reason": .text(reason.description)]
   }
 
-  /// Hands a table's mappings, or its entries, to `emit` one by one; `poll` as ``PagingMode/dump(root:in:filter:limit:poll:)``
+  /// Hands a table's mappings, or its entries, to `emit` one by one; `poll` as `PagingMode.dump`
   /// takes it.
   public static func dump(
     _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, poll: (() -> Bool)? = nil,

@@ -65,7 +65,7 @@ extension Terminal {
   }
 
   /// The domains that groups and devices use, and what is mapped in them; `poll` as
-  /// ``PagingMode/dump(root:in:filter:limit:poll:)`` takes it.
+  /// `PagingMode.dump` takes it.
   public static func domains(
     _ state: KernelState, memory: any PhysicalMemory, poll: (() -> Bool)? = nil
   ) -> String {

@@ -152,7 +152,7 @@ public enum Terminal {
   }
 
   /// Writes a table's mappings, or its entries, as lines; `emit` gets them in pieces of some 60 KiB. `poll` as
-  /// ``PagingMode/dump(root:in:filter:limit:poll:)`` takes it.
+  /// `PagingMode.dump` takes it.
   public static func dump(
     _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, poll: (() -> Bool)? = nil,
     emit: (String) throws -> Void

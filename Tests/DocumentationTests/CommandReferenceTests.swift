@@ -24,12 +24,14 @@ import Testing
     #expect(known.count == now.count)
   }
 
-  /// The README's table names each command as its help does, without the choice of a table that several share.
+  /// The README's table names each command as its help does, without what several share: the choice of a table, and -json.
   @Test func theReadmeNamesEveryCommandAsItsHelpDoes() throws {
     let reference = try String(contentsOfFile: Document.top + "/docs/commands.md", encoding: .utf8)
+    // A usage goes on in lines that start further right.
     let usages = Set(
-      reference.matches(of: /(?m)^(?:Usage: | {7})(iommu .*)$/).map {
-        String($0.output.1).replacing(" [-device BDF | -domain EXPR | -root GPA -mode sv39]", with: "")
+      reference.matches(of: /(?m)^(?:Usage: | {7})(iommu .*(?:\n {14,}\S.*)*)$/).map {
+        String($0.output.1).replacing(/\n +/, with: " ").replacing(" [-json]", with: "")
+          .replacing(" [-device BDF | -domain EXPR | -root GPA -mode MODE]", with: "")
       })
     let readme = try Document("README.md").lines.filter { $0.hasPrefix("| `iommu ") }
     let named = readme.flatMap { line in
