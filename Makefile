@@ -71,7 +71,8 @@ TABLES ?= 1000000
 MILLION := --package-path Tests/Million --scratch-path .build/million -c release --sanitize=address
 test-million:
 	@$(SWIFT) build $(MILLION) --build-tests
-	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build --filter dumpsOfManyTables
+	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build \
+	  --disable-xctest --filter dumpsOfManyTables
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest
