@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million test-gdbs lab test-lab examples bench growth notebooks \
+.PHONY: all build wheel install setup guest demo test test-million fuzz test-gdbs lab test-lab examples bench growth notebooks \
         docs lint clean
 
 SWIFT ?= swift
@@ -73,6 +73,14 @@ test-million:
 	@$(SWIFT) build $(MILLION) --build-tests
 	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build \
 	  --disable-xctest --filter dumpsOfManyTables
+
+# Hostile input of every kind for a minute each, or SECONDS, under the address sanitizer; TARGET names one kind. See
+# Tests/Fuzz/README.md.
+SECONDS := 60
+FUZZ := --package-path Tests/Fuzz --scratch-path .build/fuzz -c release --sanitize=address
+fuzz: setup
+	@$(SWIFT) build $(FUZZ)
+	@Tests/Fuzz/run $(SECONDS) $(TARGET)
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest

@@ -54,7 +54,7 @@ public struct Timeline {
   private let store: InvestigationStore
 
   /// Events read at a time.
-  private static let piece: Int64 = 512
+  fileprivate static let piece = 512
 
   /// The timeline of `store`.
   public init(_ store: InvestigationStore) { self.store = store }
@@ -65,27 +65,29 @@ public struct Timeline {
     iovas: ClosedRange<IOVA>? = nil, last: Int? = nil, progress: WorkProgress? = nil, _ body: (Entry) throws -> Void
   ) throws {
     guard let bounds = try store.eventBounds() else { return }
-    func isStopped(_ event: Int64) -> Bool {
-      let (done, total) = (Int(clamping: event - bounds.first), Int(clamping: bounds.last - bounds.first + 1))
-      // A piece is worth asking.
-      return progress?.stops("reading events", at: done & ~1023, of: total) ?? false
+    // The numbers of an undamaged file have no gaps.
+    let (span, overflow) = bounds.upperBound.subtractingReportingOverflow(bounds.lowerBound)
+    let total = overflow || span == .max ? 0 : Int(span + 1)
+    var done = 0
+    func isStopped() -> Bool {
+      defer { done += Self.piece }
+      return progress?.stops("reading events", at: done, of: total) ?? false
     }
-    var state = try state(before: bounds.first, first: bounds.first)
+    var state = try state(before: bounds.lowerBound, first: bounds.lowerBound)
     guard let last else {
-      var next = bounds.first
-      while next <= bounds.last && !isStopped(next) {
-        try entries(next, through: next + Self.piece - 1, iovas: iovas, state: &state).forEach(body)
-        next += Self.piece
+      var next = try store.events(after: nil)
+      while let events = next, events.lowerBound <= bounds.upperBound, !isStopped() {
+        try entries(events, iovas: iovas, state: &state).forEach(body)
+        next = try store.events(after: events.upperBound)
       }
       return
     }
     var found: [Entry] = []
-    var end = bounds.last
-    while end >= bounds.first && found.count < last && !isStopped(bounds.last - end + bounds.first) {
-      let start = max(bounds.first, end - Self.piece + 1)
-      var state = try self.state(before: start, first: bounds.first)
-      found = Array((try entries(start, through: end, iovas: iovas, state: &state) + found).suffix(max(last, 0)))
-      end = start - 1
+    var previous = try store.events(before: nil)
+    while let events = previous, found.count < last, !isStopped() {
+      var state = try self.state(before: events.lowerBound, first: bounds.lowerBound)
+      found = Array((try entries(events, iovas: iovas, state: &state) + found).suffix(max(last, 0)))
+      previous = try store.events(before: events.lowerBound)
     }
     try found.forEach(body)
   }
@@ -106,10 +108,10 @@ public struct Timeline {
   }
 
   private func entries(
-    _ first: Int64, through last: Int64, iovas: ClosedRange<IOVA>?, state: inout State
+    _ events: ClosedRange<Int64>, iovas: ClosedRange<IOVA>?, state: inout State
   ) throws(InvestigationError) -> [Entry] {
     var entries: [Entry] = []
-    for event in try store.events(first, through: last) {
+    for event in try store.events(events.lowerBound, through: events.upperBound) {
       let startsClock = state.last.map { event.time < $0 } ?? false
       if startsClock { state.start = event.time }
       state.last = event.time
@@ -184,12 +186,26 @@ private struct TimelineEvent {
 
 extension InvestigationStore {
   /// The first and the last event's number; nil when there is none.
-  fileprivate func eventBounds() throws(InvestigationError) -> (first: Int64, last: Int64)? {
+  fileprivate func eventBounds() throws(InvestigationError) -> ClosedRange<Int64>? { try bounds("") }
+
+  /// The first and the last number of the piece of events that follows `event`, or all; nil when there is none. A damaged file
+  /// has gaps of any size between the numbers.
+  fileprivate func events(after event: Int64?) throws(InvestigationError) -> ClosedRange<Int64>? {
+    try bounds("\(event.map { "WHERE id > \($0)" } ?? "") ORDER BY id LIMIT \(Timeline.piece)")
+  }
+
+  /// The same of the piece that comes before `event`, or last.
+  fileprivate func events(before event: Int64?) throws(InvestigationError) -> ClosedRange<Int64>? {
+    try bounds("\(event.map { "WHERE id < \($0)" } ?? "") ORDER BY id DESC LIMIT \(Timeline.piece)")
+  }
+
+  private func bounds(_ selection: String) throws(InvestigationError) -> ClosedRange<Int64>? {
     try read { db in
-      guard let row = try Row.fetchOne(db, sql: "SELECT min(id) AS first, max(id) AS last FROM event"),
-        let first: Int64 = try row.optional("first"), let last: Int64 = try row.optional("last"), last < .max - 1024
+      let query = "SELECT min(id) AS first, max(id) AS last FROM (SELECT id FROM event \(selection))"
+      guard let row = try Row.fetchOne(db, sql: query), let first: Int64 = try row.optional("first"),
+        let last: Int64 = try row.optional("last"), first <= last
       else { return nil }
-      return (first, last)
+      return first...last
     }
   }
 

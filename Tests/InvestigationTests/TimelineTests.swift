@@ -122,6 +122,26 @@ import Testing
     for count in [1, 511, 512, 513, 1500] { #expect(try entries(store, last: count) == Array(all.suffix(count))) }
   }
 
+  /// In a damaged file the numbers can be as far apart as numbers can.
+  @Test func eventsFarApart() throws {
+    let store = try twoSides()
+    let before = try entries(store)
+    try DatabaseQueue(path: store.path).write { db in
+      for (note, id) in [("first", Int64.min), ("far", 1 << 62), ("last", .max)] {
+        try db.execute(
+          sql: """
+            INSERT INTO event(id, session, sequence, monotonic_ns, kind) SELECT ?, session, ?, monotonic_ns, 'note' FROM event
+              WHERE id = 11
+            """, arguments: [id, id])
+        try db.execute(sql: "INSERT INTO note VALUES (?, ?)", arguments: [id, note])
+      }
+    }
+    let all = try entries(store)
+    #expect(all.map(\.id.rawValue) == [.min] + before.map(\.id.rawValue) + [1 << 62, .max])
+    #expect(try entries(store, last: 2).map(\.id.rawValue) == [1 << 62, .max])
+    #expect(try entries(store, last: 100).map(\.id) == all.map(\.id))
+  }
+
   /// The host's clock begins anew with a reboot; the order is that of the numbers.
   @Test func aRebootBetweenSessions() throws {
     let path = workspace.file("a.iommulens")
