@@ -18,7 +18,7 @@ struct JSONText {
     case .object(let parts):
       let isFlat = parts.allSatisfy { !$0.value.isNested }
       try write(parts, "{", "}", indent: indent, isFlat: isFlat) { writer, part, indent in
-        writer.add(part.name)
+        writer.piece.append(jsonString: part.name)
         writer.piece += ": "
         try writer.write(part.value, indent: indent)
       }
@@ -27,7 +27,7 @@ struct JSONText {
       try write(0..<list.count, "[", "]", indent: indent, isFlat: isFlat) { writer, position, indent in
         try writer.write(list[position], indent: indent)
       }
-    case .sentence(let text), .literal(let text), .markup(let text): add(text)
+    case .sentence(let text), .literal(let text), .markup(let text): piece.append(jsonString: text)
     // A number of JSON keeps 53 bits where it is read as a double.
     case .word(let bits): piece += "\"0x\(String(bits, radix: 16))\""
     case .integer(let number): piece += String(number)
@@ -59,31 +59,6 @@ struct JSONText {
   private mutating func startLine(_ indent: Int) {
     piece += "\n"
     for _ in 0..<indent { piece += " " }
-  }
-
-  /// Adds a string (RFC 8259, section 7), without what would move a terminal's cursor.
-  private mutating func add(_ text: String) {
-    piece += "\""
-    if text.utf8.allSatisfy({ 0x20..<0x7f ~= $0 && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }) {
-      piece += text
-    } else {
-      for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"", "\\":
-          piece += "\\"
-          piece.unicodeScalars.append(scalar)
-        case "\n": piece += "\\n"
-        case "\t": piece += "\\t"
-        case _ where isPrintable(scalar): piece.unicodeScalars.append(scalar)
-        default:
-          for unit in String(scalar).utf16 {
-            let digits = String(unit, radix: 16)
-            piece += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-          }
-        }
-      }
-    }
-    piece += "\""
   }
 }
 
