@@ -46,20 +46,20 @@ extension Structured {
 }
 
 /// Puts JSON lines together, so that not every one of a million crosses over to Python.
-struct JSONLines {
-  private var text = ""
+enum JSONLines {
   private static let size = 60_000
 
-  /// Adds a line; hands all out when there are enough.
-  mutating func add(_ line: Structured, emit: (String) throws -> Void) rethrows {
-    text += line.jsonLine + "\n"
-    if text.utf8.count > Self.size { try flush(emit) }
-  }
-
-  /// Hands out what is left.
-  mutating func flush(_ emit: (String) throws -> Void) rethrows {
-    if text.isEmpty { return }
-    try emit(text)
-    text = ""
+  /// Hands the answers of `body` to `emit`, a line an answer, many lines at a time.
+  static func emit(
+    _ body: ((Structured) throws -> Void) throws -> Void, to emit: @escaping (String) throws -> Void
+  ) throws {
+    var text = ""
+    try body { answer in
+      text += answer.jsonLine + "\n"
+      guard text.utf8.count > size else { return }
+      try emit(text)
+      text = ""
+    }
+    if !text.isEmpty { try emit(text) }
   }
 }

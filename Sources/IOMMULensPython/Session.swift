@@ -78,9 +78,36 @@ final class Session {
       try body { _ = try callable.call($0.records) }
       return
     }
-    var lines = JSONLines()
-    try body { answer in try lines.add(answer) { try emit($0, to: callable, wait) } }
-    try lines.flush { try emit($0, to: callable, wait) }
+    try JSONLines.emit(body) { try self.emit($0, to: callable, wait) }
+  }
+
+  /// Hands out a table's mappings or entries, as `dump()` and `write_dump()` take their arguments: text and JSON to `emit`;
+  /// records, where they can be had, to `records`.
+  func dump(
+    _ arguments: Arguments, _ wait: Wait, records: ((PythonValue) throws -> Void)?,
+    emit: @escaping (String) throws -> Void
+  ) throws {
+    let root = try view.table(try arguments.selector()).root
+    let flags = try arguments.optionalString("flags") ?? ""
+    guard let required = PageTableEntry.Flags(letters: flags) else {
+      throw InvalidArgument("'\(flags)' has a letter that is no PTE flag; use those of VRWXUGAD.")
+    }
+    var filter = DumpFilter(required: required)
+    if let iovas = try arguments.iovas() {
+      filter.first = iovas.lowerBound
+      filter.last = iovas.upperBound
+    }
+    let memory = try view.memory().source
+    let (raw, poll) = (try arguments.optionalBool("raw") ?? false, wait.pollTables())
+    func answers(_ each: (Structured) throws -> Void) throws {
+      try Structured.dump(root, memory: memory, filter: filter, raw: raw, poll: poll, emit: each)
+    }
+    switch (try arguments.form(), records) {
+    case (.text, _): try Terminal.dump(root, memory: memory, filter: filter, raw: raw, poll: poll, emit: emit)
+    case (.json, _): try JSONLines.emit(answers, to: emit)
+    case (.records, let records?): try answers { try records($0.records) }
+    case (.records, nil): throw InvalidArgument("A file takes text or JSON, no records.")
+    }
   }
 
   /// A call and the entries it should write.
@@ -512,29 +539,25 @@ private var kernelMethods: [CFunction] {
         records.
         """
       ) { session, arguments in
-        let table = try session.view.table(try arguments.selector())
-        let flags = try arguments.optionalString("flags") ?? ""
-        guard let required = PageTableEntry.Flags(letters: flags) else {
-          throw InvalidArgument("'\(flags)' has a letter that is no PTE flag; use those of VRWXUGAD.")
-        }
-        var filter = DumpFilter(required: required)
-        if let iovas = try arguments.iovas() {
-          filter.first = iovas.lowerBound
-          filter.last = iovas.upperBound
-        }
         let emit = try arguments.callable("emit")
-        let memory = try session.view.memory().source
-        let (raw, form) = (try arguments.optionalBool("raw") ?? false, try arguments.form())
         try session.waiting { wait in
-          let poll = wait.pollTables()
-          if form == .text {
-            try Terminal.dump(table.root, memory: memory, filter: filter, raw: raw, poll: poll) {
-              try session.emit($0, to: emit, wait)
-            }
-          } else {
-            try session.stream(form, to: emit, wait) { each in
-              try Structured.dump(table.root, memory: memory, filter: filter, raw: raw, poll: poll, emit: each)
-            }
+          try session.dump(arguments, wait, records: { _ = try emit.call($0) }) { try session.emit($0, to: emit, wait) }
+        }
+        return nil
+      }
+    },
+    {
+      session(
+        $0, $1, $2,
+        "write_dump(path, first=None, last=None, flags=None, raw=False, device=None, domain=None, root=None, mode='sv39', form='text')",
+        """
+        Writes what dump() passes on into the file at `path`, as text or JSON. A file that is there is replaced when all is
+        written.
+        """
+      ) { session, arguments in
+        try session.waiting { wait in
+          try OutputFile.write(to: try arguments.string("path")) { file in
+            try session.dump(arguments, wait, records: nil) { try file.write($0) }
           }
         }
         return nil

@@ -7,6 +7,7 @@ struct LineBuffer {
   private var bytes: [UInt8]
   private var count = 0
   private let capacity: Int
+  private var hasHandedOut = false
   // Mappings in a row mostly have the same flags and the same size.
   private var known = (flags: PageTableEntry.Flags(), size: UInt64(0))
   private var knownText: [UInt8] = []
@@ -20,27 +21,41 @@ struct LineBuffer {
     bytes = Array(repeating: 0, count: capacity + 512)
   }
 
-  var isEmpty: Bool { count == 0 }
-  /// Whether it is time to hand the text out.
-  var isFull: Bool { count >= capacity }
+  /// Whether no line was ever added.
+  var isUnused: Bool { count == 0 && !hasHandedOut }
 
-  /// Hands the text out and starts anew.
-  mutating func take() -> String {
-    defer { count = 0 }
-    return String(decoding: bytes[..<count], as: UTF8.self)
+  /// Hands out what is there, and starts anew.
+  mutating func flush(_ emit: (String) throws -> Void) rethrows {
+    if count == 0 { return }
+    hasHandedOut = true
+    let text = String(decoding: bytes[..<count], as: UTF8.self)
+    count = 0
+    try emit(text)
   }
 
-  /// Adds a line as it is.
-  mutating func add(line: String) {
+  private mutating func flushIfFull(_ emit: (String) throws -> Void) rethrows {
+    if count >= capacity { try flush(emit) }
+  }
+
+  /// Adds a line as it is; hands the text out when it is full.
+  mutating func add(line: String, emit: (String) throws -> Void) rethrows {
     let text = Array((line + "\n").utf8)
     makeRoom(text.count)
     let start = count
     bytes.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[start...]).copyBytes(from: text) }
     count = start + text.count
+    try flushIfFull(emit)
   }
 
-  /// Adds the line of a mapping: `0x1000-0x1fff -> 0x80000000  4 KiB  V R W`.
-  mutating func add(_ mapping: Mapping) {
+  /// Adds a line for each mapping, `0x1000-0x1fff -> 0x80000000  4 KiB  V R W`, and hands the text out whenever it is full.
+  mutating func add(_ mappings: Span<Mapping>, emit: (String) throws -> Void) rethrows {
+    for index in mappings.indices {
+      add(mappings[index])
+      try flushIfFull(emit)
+    }
+  }
+
+  private mutating func add(_ mapping: Mapping) {
     if knownText.isEmpty || known != (mapping.flags, mapping.size) {
       known = (mapping.flags, mapping.size)
       knownText = Array("  \(size(mapping.size))  \(mapping.flags.description)\n".utf8)
@@ -67,16 +82,20 @@ struct LineBuffer {
   }
 
   /// Writes `0x` and the digits of `value`, at least one. What lies behind them, up to the sixteenth, is written over as well.
+  @inline(__always)
   private static func put(_ value: UInt64, in buffer: UnsafeMutableRawBufferPointer, at end: inout Int) {
     buffer.storeBytes(of: (0x7830 as UInt16).littleEndian, toByteOffset: end, as: UInt16.self)
     let digits = max(1, (67 - value.leadingZeroBitCount) / 4)
     let first = value << UInt64(64 - 4 * digits)
     buffer.storeBytes(of: Self.digits(first >> 32).bigEndian, toByteOffset: end + 2, as: UInt64.self)
-    buffer.storeBytes(of: Self.digits(first & 0xffff_ffff).bigEndian, toByteOffset: end + 10, as: UInt64.self)
+    if digits > 8 {
+      buffer.storeBytes(of: Self.digits(first & 0xffff_ffff).bigEndian, toByteOffset: end + 10, as: UInt64.self)
+    }
     end += 2 + digits
   }
 
   /// The eight digits of a 32-bit value as eight characters, the first one in the highest byte.
+  @inline(__always)
   private static func digits(_ value: UInt64) -> UInt64 {
     var spread = (value | value << 16) & 0x0000_ffff_0000_ffff
     spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff

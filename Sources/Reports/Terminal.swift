@@ -157,33 +157,17 @@ public enum Terminal {
     _ root: TableRoot, memory: any PhysicalMemory, filter: DumpFilter, raw: Bool, poll: (() -> Bool)? = nil,
     emit: (String) throws -> Void
   ) throws {
-    var piece = LineBuffer(capacity: 60_000)
-    var isEmpty = true
-    func emitIfFull() throws {
-      guard piece.isFull else { return }
-      isEmpty = false
-      try emit(piece.take())
-    }
+    var lines = LineBuffer(capacity: 60_000)
     if raw {
       for item in root.mode.entries(root: root.address, in: memory, filter: filter, poll: poll) {
-        piece.add(line: line(item))
-        try emitIfFull()
+        try lines.add(line: line(item), emit: emit)
       }
     } else {
       try root.mode.dump(root: root.address, in: memory, filter: filter, poll: poll).forEach(
-        mappings: { mappings in
-          for index in mappings.indices {
-            piece.add(mappings[index])
-            try emitIfFull()
-          }
-        },
-        other: { item in
-          piece.add(line: line(item))
-          try emitIfFull()
-        })
+        mappings: { try lines.add($0, emit: emit) }, other: { try lines.add(line: line($0), emit: emit) })
     }
-    if isEmpty, piece.isEmpty { piece.add(line: raw ? "No entries." : "Nothing is mapped.") }
-    if !piece.isEmpty { try emit(piece.take()) }
+    if lines.isUnused { try lines.add(line: raw ? "No entries." : "Nothing is mapped.", emit: emit) }
+    try lines.flush(emit)
   }
 
   // MARK: What is known

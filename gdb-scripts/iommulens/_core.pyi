@@ -361,6 +361,23 @@ class Session:
         records.
         """
 
+    def write_dump(
+        self,
+        path: str,
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        flags: str | None = None,
+        raw: bool = False,
+        device: str | None = None,
+        domain: SupportsIndex | None = None,
+        root: SupportsIndex | None = None,
+        mode: Mode = "sv39",
+        form: Form = "text",
+    ) -> None:
+        """Writes what dump() passes on into the file at `path`, as text or JSON. A file that is there is replaced when all is
+        written.
+        """
+
     def index(self, iova: SupportsIndex, level: SupportsIndex, mode: Mode = "sv39") -> int:
         """The index of `iova` in its table at `level`."""
 

@@ -441,17 +441,21 @@ class Dump(Stream):
     )
 
     def stream(self, parsed, emit, form):
-        first, last = iova_range(parsed.iova)
-        chosen = selector(parsed, parameters.value("device"))
-        session().dump(emit, first=first, last=last, flags=parsed.flags, raw=bool(parsed.raw), form=form, **chosen)
+        session().dump(emit, form=form, **self.wanted(parsed))
 
     def run(self, parsed):
         if not parsed.o:
             super().run(parsed)
             return
-        with _written(parsed.o) as output:
-            self.stream(parsed, output.write, "json" if parsed.json else "text")
+        session().write_dump(parsed.o, form="json" if parsed.json else "text", **self.wanted(parsed))
+        write("Written to %s." % parsed.o)
         _tell_interruption()
+
+    def wanted(self, parsed):
+        """What the line asks for, as the core takes it."""
+        first, last = iova_range(parsed.iova)
+        chosen = selector(parsed, parameters.value("device"))
+        return dict(chosen, first=first, last=last, flags=parsed.flags, raw=bool(parsed.raw))
 
 
 class Devices(Question):
@@ -608,33 +612,6 @@ class Export(Command):
         record_facts()
         session().export(path, template=parsed.template, events=parsed.events, picture=parsed.picture)
         write("Written to %s." % path)
-
-
-class _written:
-    """A file that is written while the context lasts; says so at its end, and why not when it cannot be."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __enter__(self):
-        try:
-            self.file = open(self.path, "w", encoding="utf-8")
-        except OSError as error:
-            raise self.failure(error) from None
-        return self.file
-
-    def __exit__(self, kind, error, _traceback):
-        try:
-            self.file.close()
-        except OSError as failure:
-            error = error or failure
-        if isinstance(error, OSError):
-            raise self.failure(error) from None
-        if error is None:
-            write("Written to %s." % self.path)
-
-    def failure(self, error):
-        return gdb.GdbError("%s cannot be written: %s." % (self.path, error.strerror))
 
 
 def register():
