@@ -23,7 +23,7 @@ public struct Report {
   }
 
   /// The first call of each hypothesis; where there is none, the first that went wrong for the tables or for the device, or that
-  /// shows that none did.
+  /// is mapped still and shows that none did.
   private static func exhibits(of findings: Findings) -> [(finding: Int?, exhibit: Exhibit)] {
     var shown: Set<EventID> = []
     var exhibits: [(finding: Int?, exhibit: Exhibit)] = []
@@ -34,7 +34,11 @@ public struct Report {
     if exhibits.isEmpty {
       let verified = findings.verifications.first { !$0.verification.agrees }?.call
       let refused = findings.translations.disagreements.first { $0.call != nil }?.call?.id
-      let chosen = verified ?? refused ?? findings.verifications.first?.call
+      // One that an unmap took back shows nothing of what is mapped now.
+      let standing = findings.check.lines.lazy
+        .filter { $0.expected != nil && $0.worst == .agrees && $0.iova == $0.call.call.iova }.compactMap(\.call.id)
+        .min()
+      let chosen = verified ?? refused ?? standing ?? findings.verifications.first?.call
       if let call = findings.calls.first(where: { $0.id == chosen }) {
         exhibits.append((nil, Exhibit(call, of: findings, for: findings.diagnosis.hypotheses.first)))
       }

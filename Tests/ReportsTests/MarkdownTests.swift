@@ -18,6 +18,17 @@ import Testing
   @Test func theWrongShift() throws { try compare("pgdir-shift.md", 48) }
   @Test func theFixedDriver() throws { try compare("fixed.md", 30) }
 
+  /// The call that stands for all is one that can be looked up now, not the first, whose entries are gone.
+  @Test func theCallThatIsShownIsStillMapped() throws {
+    let shown = try Shown(rootShift: 30)
+    _ = try shown.scenario.unmap(0xffff_f000)
+    shown.scenario.investigator.targetRan()
+    try shown.scenario.investigator.verifyPending()
+    let text = try Report(shown.scenario.investigator.findings(reason: "test"), store: shown.store()).markdown()
+    #expect(text.contains("## Evidence: map #2, `xt_iommu_map`"))
+    #expect(text.contains("- The tables: maps to 0x106173000"))
+  }
+
   @Test func proseIsReadable() {
     let told = [
       "index S1_PTE_INVALID with PGDIR_SHIFT (48)": "index `S1_PTE_INVALID` with `PGDIR_SHIFT` (48)",

@@ -8,6 +8,8 @@ package struct Scenario {
   package let driver: SimulatedDriver
   package let target: SimulatedTarget
   package let investigator: Investigator
+  /// The domain of the card's rings.
+  private let ring: SimulatedDriver.Domain
 
   /// The card's requester id: 0000:00:01.0.
   package static let card = RequesterID(rawValue: 8)
@@ -21,12 +23,12 @@ package struct Scenario {
   package init(rootShift: Int, path: String) throws {
     driver = SimulatedDriver(rootShift: rootShift)
     target = SimulatedTarget(driver)
+    ring = driver.domain(of: Self.card)
     investigator = Investigator(target: target, tenants: [XuanTie.self])
     investigator.memoryPreference = .remote
     try investigator.open(path)
     investigator.watch(WatchRule(kinds: [.map, .unmap], stop: .never))
     try investigator.recordFacts(debugger: "GNU gdb 13.1", source: "drivers/iommu/xuantie-iommu.c:431")
-    let ring = driver.domain(of: Self.card)
     let guest = driver.domain(of: Self.passedThrough)
     let first = try map(ring, 0xffff_f000, 0x1_0617_2000, prot: 7, gfp: 0xdc0)
     if let id = first.id {
@@ -58,6 +60,9 @@ package struct Scenario {
     driver.map(domain, iova, to: target, count: count, prot: prot, gfp: gfp)
     return call
   }
+
+  /// Takes a page of the card's back, as the driver does; the call.
+  package func unmap(_ iova: UInt64) throws -> RecordedCall { try unmap(ring, iova) }
 
   private func unmap(_ domain: SimulatedDriver.Domain, _ iova: UInt64) throws -> RecordedCall {
     let call = try record("xt_iommu_unmap", [domain.pointer.rawValue, iova, 4096, 1, 0])
