@@ -485,7 +485,9 @@ public final class Investigator {
   public func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     let store = try requireStore()
     // Without a guest, or room for what it would tell, the file itself still answers.
-    if target.connection() == nil || store.readOnly != nil { return try Findings(offline: store, tenants: tenants, progress: progress) }
+    if target.connection() == nil || store.readOnly != nil {
+      return try Findings(offline: store, tenants: tenants, progress: progress)
+    }
     if !unstored.isEmpty { try self.store() }
     let profile = try profile()
     let memory = try memory().source

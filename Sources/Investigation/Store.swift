@@ -67,7 +67,8 @@ public final class InvestigationStore {
   /// Throws when nothing can be added.
   public func requireWritable() throws(InvestigationError) {
     if let readOnly {
-      throw InvestigationError("\(path) is read-only, because \(readOnly): nothing was added. Copy it elsewhere to go on.")
+      throw InvestigationError(
+        "\(path) is read-only, because \(readOnly): nothing was added. Copy it elsewhere to go on.")
     }
   }
 

@@ -66,13 +66,13 @@ import XuanTie
       [ "$before" = "$(md5sum <$DISK/report.md)" ] && echo the report is as it was
       clear
       rm $DISK/b.iommulens
-      echo $(ls $DISK)
+      echo $(cd $DISK; ls *.iommulens *.md)
       iommulens import Tests/Fixtures/pgdir-shift/console.log -o $DISK/a.iommulens | grep Added
       """)
     let full = "is read-only, because its disk is full"
     #expect(
       output == """
-        Added to $DISK/a.iommulens: 3 facts, 1 map, 4 translations.
+        Added to $DISK/a.iommulens: 6 facts, 5 log lines, 1 map, 4 translations.
         Error: $DISK/a.iommulens \(full): nothing was added. Copy it elsewhere to go on.
         Error: $DISK/report.md cannot be written: No space left on device.
         Investigation $DISK/a.iommulens: 1 map, 0 unmaps, 4 translations, 0 notes. It \(full).
@@ -117,24 +117,24 @@ import XuanTie
   func whatDidNotFitIsStoredLater() throws {
     let guest = workspace.file("guest")
     try """
-      set pagination off
-      set width 0
-      file build/lab/guest/guest.elf
-      target remote \(guest)/gdb.sock
-      source gdb-scripts/iommulens-gdb.py
-      iommu open \(workspace.file("disk"))/a.iommulens
-      iommu break map
-      echo ----\\n
-      continue
-      continue
-      shell head -c 64M /dev/zero >\(workspace.file("disk"))/filler 2>/dev/null
-      continue
-      continue
-      shell rm \(workspace.file("disk"))/filler
-      continue
-      iommu timeline
+    set pagination off
+    set width 0
+    file build/lab/guest/guest.elf
+    target remote \(guest)/gdb.sock
+    source gdb-scripts/iommulens-gdb.py
+    iommu open \(workspace.file("disk"))/a.iommulens
+    iommu break map
+    echo ----\\n
+    continue
+    continue
+    shell head -c 64M /dev/zero >\(workspace.file("disk"))/filler 2>/dev/null
+    continue
+    continue
+    shell rm \(workspace.file("disk"))/filler
+    continue
+    iommu timeline
 
-      """.write(toFile: workspace.file("session.gdb"), atomically: true, encoding: .utf8)
+    """.write(toFile: workspace.file("session.gdb"), atomically: true, encoding: .utf8)
     let output = try onDisk(
       of: "1m", "lab/guest/debug \(guest) -- -nx -batch -x \(workspace.file("session.gdb")) 2>&1")
     let lines = output.split(separator: "\n").map(String.init)
@@ -175,7 +175,15 @@ import XuanTie
       iommulens import Tests/Fixtures/field-notes.txt -o $DISK/new.iommulens
       """)
     #expect(count >= 200)
-    #expect(output == "")
+    let readOnly = "is read-only, because its file system is"
+    #expect(
+      output == """
+        Investigation $DISK/killed.iommulens: \(count) maps, 0 unmaps, 0 notes. It \(readOnly).
+        1. the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; this table is Sv39: 30   (6 of 6 calls)
+        Error: $DISK/old.iommulens \(readOnly): nothing was added. Copy it elsewhere to go on.
+        Error: $DISK/new.iommulens cannot be used: unable to open database file. The file and its folder must be writable.
+
+        """)
   }
 
   // MARK: Files that go away
@@ -297,7 +305,8 @@ import XuanTie
     for shift in ["0", "1000000", "500000", "500000", "0"] {
       _ = try RunningProgram.output(
         of: [
-          "unshare", "-rT", "--fork", "--monotonic", shift, RunningProgram.products + "/store-writer", "append", path, "3",
+          "unshare", "-rT", "--fork", "--monotonic", shift, RunningProgram.products + "/store-writer", "append", path,
+          "3",
         ], in: workspace.path)
     }
     let store = try InvestigationStore(path: path, side: "test")

@@ -448,7 +448,8 @@ import Testing
     chmod(secret, 0)
     #expect(try open(secret) == "\(secret) cannot be read: check its permissions.\n")
     chmod(secret, 0o444)
-    let file = "\(secret) is read-only, because the file may not be written: nothing was added. Copy it elsewhere to go on.\n"
+    let file =
+      "\(secret) is read-only, because the file may not be written: nothing was added. Copy it elsewhere to go on.\n"
     #expect(try open(secret) == "opened, 1 calls\n" + file)
     chmod(secret, 0o644)
     #expect(try open(secret) == "opened, 1 calls\n" + file)

@@ -21,7 +21,7 @@ while time.monotonic() < end:
     text = "%s/%s-%d.txt" % (folder, kind, number)
     with open(text, "w") as file:
         if kind == "lines":
-            file.write("[    %d.000000] e1000e 0000:00:01.0 eth0: Detected Hardware Unit Hang:\n" % (number + 1))
+            file.write("[    %d.000000] NETDEV WATCHDOG: eth0 (e1000e): transmit queue 0 timed out\n" % (number + 1))
         else:
             file.write("seq,function,iova,paddr,pgsize,pgcount,prot,gfp,domain\n")
             for row in range(number * 400, number * 400 + 400):

@@ -47,12 +47,14 @@ struct FileContent {
     notes = try String.fetchSet(db, sql: "SELECT text FROM note")
     facts = try String.fetchSet(db, sql: "SELECT name FROM fact")
     // Numbers have no gaps, and nothing is there twice.
-    let (first, last, count) = try Row.fetchOne(
-      db, sql: "SELECT coalesce(min(id), 1), coalesce(max(id), 0), count(*) FROM event"
-    ).map { ($0[0] as Int, $0[1] as Int, $0[2] as Int) } ?? (1, 0, 0)
+    let (first, last, count) =
+      try Row.fetchOne(
+        db, sql: "SELECT coalesce(min(id), 1), coalesce(max(id), 0), count(*) FROM event"
+      ).map { ($0[0] as Int, $0[1] as Int, $0[2] as Int) } ?? (1, 0, 0)
     if first != 1 || last != count { damage.append("\(count) events are numbered \(first) to \(last)") }
     for kind in ["map", "unmap"] {
-      let numbers = try Int.fetchAll(db, sql: "SELECT number FROM call WHERE kind = ? ORDER BY event", arguments: [kind])
+      let numbers = try Int.fetchAll(
+        db, sql: "SELECT number FROM call WHERE kind = ? ORDER BY event", arguments: [kind])
       if numbers != Array(0..<numbers.count).map({ $0 + 1 }) { damage.append("\(kind)s are numbered \(numbers)") }
     }
     self.damage = damage

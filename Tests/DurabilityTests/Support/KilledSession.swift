@@ -15,8 +15,8 @@ struct KilledSession {
   /// Seconds from each phase's start to the next one's, of a session that was not killed.
   let lengths: [Phase: Double]
 
-  /// Whether it came to its end.
-  var isComplete: Bool { output.hasSuffix("phase closing\n") }
+  /// Whether it came to its end, at which GDB leaves the guest.
+  var isComplete: Bool { output.hasSuffix(" detached]\n") }
 
   /// Runs a session called `name` on the investigation at `file`. With `kill` it is killed so many seconds after it has said
   /// that it is in that phase.
