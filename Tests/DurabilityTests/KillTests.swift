@@ -51,7 +51,7 @@ import Testing
         #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: text) }
       }
       try goOn(workspace.file("copy.iommulens"), after: now)
-      if !session.isComplete { ended[phase, default: 0] += 1 }
+      if session.wasKilled { ended[phase, default: 0] += 1 }
       events += max(0, now.events.count - content.events.count)
       content = now
     }

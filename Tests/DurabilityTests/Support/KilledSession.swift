@@ -12,6 +12,8 @@ struct KilledSession {
 
   /// What it had written when it ended.
   let output: String
+  /// Whether it was killed before it ended by itself.
+  let wasKilled: Bool
   /// Seconds from each phase's start to the next one's, of a session that was not killed.
   let lengths: [Phase: Double]
 
@@ -50,7 +52,7 @@ struct KilledSession {
       }
     }
     gdb.kill()
-    output = gdb.output
+    (output, wasKilled) = (gdb.output, gdb.wasKilled)
     var lengths: [Phase: Double] = [:]
     for (start, next) in zip(starts, starts.dropFirst().map(\.time) + [ended ?? .now]) {
       lengths[start.phase] = start.time.duration(to: next) / .seconds(1)

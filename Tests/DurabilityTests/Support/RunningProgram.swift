@@ -63,6 +63,9 @@ final class RunningProgram {
     return ended == nil
   }
 
+  /// Whether it ended by being killed.
+  var wasKilled: Bool { ended.map { $0 & 0x7f == SIGKILL } ?? false }
+
   /// Kills it and what it has started as `kill -9` does, and waits for its end.
   func kill() {
     guard process > 0 else { return }
