@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million fuzz test-gdbs lab test-lab examples bench growth notebooks \
+.PHONY: all build wheel install setup guest demo test test-million test-durability fuzz test-gdbs lab test-lab examples bench growth notebooks \
         docs lint clean
 
 SWIFT ?= swift
@@ -73,6 +73,13 @@ test-million:
 	@$(SWIFT) build $(MILLION) --build-tests
 	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build \
 	  --disable-xctest --filter dumpsOfManyTables
+
+# Kills a recording GDB so many times, and lets six processes use one file for a minute. `make test` does a little of both.
+KILLS ?= 200
+test-durability: build guest
+	@$(SWIFT) build --build-tests
+	@IOMMULENS_KILLS=$(KILLS) IOMMULENS_SECONDS=60 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build \
+	  --filter DurabilityTests
 
 # Hostile input of every kind for a minute each, or SECONDS, under the address sanitizer; TARGET names one kind. See
 # Tests/Fuzz/README.md.

@@ -101,6 +101,13 @@ let package = Package(
       name: "GDBTests", dependencies: [.product(name: "Subprocess", package: "swift-subprocess")],
       swiftSettings: strict),
     .testTarget(
+      name: "DurabilityTests",
+      dependencies: [
+        "Investigation", "XuanTie", "Reports", "Simulation", "Randomness", "iommulens", "store-writer",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      exclude: ["Programs"], swiftSettings: strict),
+    .testTarget(
       name: "DocumentationTests",
       dependencies: [
         "Evidence", "Investigation", "IOMMUModel", "PageTables",

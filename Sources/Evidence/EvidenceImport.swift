@@ -28,7 +28,24 @@ public struct EvidenceImport: Sendable {
   public init(
     _ extractions: [Extraction], into store: InvestigationStore, profiles: [any DriverProfile]
   ) throws(InvestigationError) {
-    let before = try store.counts()
+    // All or nothing: of half an import nobody would know which half.
+    (texts, added, missing) = try store.together { () throws(InvestigationError) in
+      let before = try store.counts()
+      var run = ImportRun(try Self.texts(extractions, in: store), into: store, profiles: profiles)
+      try run.run()
+      var counts = try store.counts()
+      counts["fact", default: 0] -= run.bookkeeping
+      let added = counts.reduce(into: [String: Int]()) { added, count in
+        let new = count.value - (before[count.key] ?? 0)
+        if new > 0 { added[count.key] = new }
+      }
+      return (run.texts, added, try Self.missing(in: store))
+    }
+  }
+
+  private static func texts(
+    _ extractions: [Extraction], in store: InvestigationStore
+  ) throws(InvestigationError) -> [Text] {
     let facts = try store.facts()
     var texts: [Text] = []
     for extraction in extractions {
@@ -41,16 +58,7 @@ public struct EvidenceImport: Sendable {
       }
       texts.append(text)
     }
-    var run = ImportRun(texts, into: store, profiles: profiles)
-    try run.run()
-    self.texts = run.texts
-    var counts = try store.counts()
-    counts["fact", default: 0] -= run.bookkeeping
-    added = counts.reduce(into: [:]) { added, count in
-      let new = count.value - (before[count.key] ?? 0)
-      if new > 0 { added[count.key] = new }
-    }
-    missing = try Self.missing(in: store)
+    return texts
   }
 
   private static func missing(in store: InvestigationStore) throws(InvestigationError) -> [String] {

@@ -66,6 +66,7 @@ var deviceMethods: [CFunction] {
       ) { session, arguments in
         let limit = try arguments.optionalInt("limit")
         guard limit.map({ $0 > 0 }) ?? true else { throw InvalidArgument("The limit must be at least 1.") }
+        try session.investigator.store?.requireWritable()
         session.device.watch(
           TranslationRule(
             iovas: try arguments.iovas(), requester: try arguments.device(),

@@ -35,8 +35,9 @@ final class Session {
   /// kernel has set it up, in a guest without one) is no reason to conclude nothing.
   func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     if side == .qemu { return try device.findings(reason: reason, progress: progress) }
-    if let profile = try? investigator.profile(), let records = try? investigator.kernelLog() {
-      try investigator.requireStore().append(EvidenceReader(profiles: [profile]).logLines(of: records))
+    let store = try investigator.requireStore()
+    if store.readOnly == nil, let profile = try? investigator.profile(), let records = try? investigator.kernelLog() {
+      try store.append(EvidenceReader(profiles: [profile]).logLines(of: records))
     }
     return try investigator.findings(reason: reason, progress: progress)
   }

@@ -33,6 +33,8 @@ public final class DeviceInvestigator {
   /// What is to be recorded and where QEMU should stop.
   public private(set) var rules: [TranslationRule] = []
   private var runs = TranslationRuns()
+  /// Runs that could not be stored when they ended: the disk was full, or the file was gone.
+  private var unstored: [RecordedTranslation] = []
   /// What was last stored about the rules, and in which file.
   private var noted: (file: String, scopes: [TranslationWatch.Scope])?
   /// Translations that have been entered, by where their answer will be: several threads may be in one.
@@ -160,15 +162,23 @@ public final class DeviceInvestigator {
 
   /// Stores what is known of QEMU at a stop.
   public func recordFacts() throws(InvestigationError) {
-    guard let store, let implementation = implementation() else { return }
+    guard let store, store.readOnly == nil, let implementation = implementation() else { return }
     try store.setFact(Fact.device, implementation.model.name)
   }
 
   /// Stores the run that is still growing, and what is recorded from now on, so that everybody sees it.
   public func flush() throws(InvestigationError) {
-    guard let store else { return }
-    if let run = runs.handOut() { try store.append([run]) }
+    guard let store, store.readOnly == nil else { return }
+    try append(runs.handOut(), to: store)
     try noteScopes(in: store)
+  }
+
+  /// Stores a run that has ended, after those that could not be stored when they ended.
+  private func append(_ run: RecordedTranslation?, to store: InvestigationStore) throws(InvestigationError) {
+    if let run { unstored.append(run) }
+    if unstored.isEmpty { return }
+    try store.append(unstored)
+    unstored = []
   }
 
   /// Stores which translations are recorded from now on, where that has changed: what the device was not seen to ask for can
@@ -256,7 +266,7 @@ public final class DeviceInvestigator {
     guard iova == start.question.iova else { return false }
     let after = try known.layout.registers(start.client.state, in: host)
     if let ended = runs.add(start.question, answer: answer, after: after, asker: start.asker) {
-      try requireStore().append([ended])
+      try append(ended, to: requireStore())
     }
     let returned = RecordedTranslation(
       requester: start.question.requester, iova: iova, access: start.question.access, answer: answer,
@@ -359,7 +369,7 @@ public final class DeviceInvestigator {
   /// is the one that the file names.
   public func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     let store = try requireStore()
-    guard target.process() != nil else {
+    guard target.process() != nil, store.readOnly == nil else {
       return try Findings(offline: store, tenants: tenants, progress: progress)
     }
     let profile = try Findings.profile(of: store, tenants: tenants)

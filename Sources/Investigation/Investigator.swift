@@ -42,6 +42,15 @@ public final class Investigator {
   /// Recorded calls, oldest first, until they are verified: several only where CPUs or interrupts make calls meanwhile.
   private var pending: [PendingCall] = []
 
+  /// What a hit has to store.
+  private struct Seen {
+    var verified: [(call: RecordedCall, verification: Verification)]
+    var call: RecordedCall?
+    var place: CallPlace?
+  }
+  /// What could not be stored when it was seen, oldest first: the disk was full, or the file was gone.
+  private var unstored: [Seen] = []
+
   /// A session on what `target` holds, for the drivers of `tenants`.
   public init(target: any Target, tenants: [any Tenant.Type]) {
     self.target = target
@@ -237,6 +246,11 @@ public final class Investigator {
     // process), under which another process could then cut the log.
     if let store, store.isSameFile(as: path) { return }
     let opened = try InvestigationStore(path: path, side: side.rawValue)
+    if store.map({ !$0.isContinued(in: opened) }) ?? false {
+      // What was found refers to calls of the other file.
+      pending = []
+      unstored = unstored.map { Seen(verified: [], call: $0.call, place: $0.place) }
+    }
     store = opened
   }
 
@@ -248,7 +262,7 @@ public final class Investigator {
 
   /// Stores what is known of the kernel at a stop. What cannot be read is left as it was.
   public func recordFacts(debugger: String?, source: String?) throws(InvestigationError) {
-    guard let store else { return }
+    guard let store, store.readOnly == nil else { return }
     if let paging = kernelPaging(), paging.paging.mode != nil { try store.setFact(Fact.satp, hex(paging.satp)) }
     if let banner = try? target.string("linux_banner") {
       try store.setFact(Fact.banner, String(banner.split(separator: "\n").first ?? ""))
@@ -295,7 +309,9 @@ public final class Investigator {
   public func dropRules(thatStop: Bool) { rules.removeAll { ($0.stop != .never) == thatStop } }
 
   /// Whether a call could still be recorded or verified, so that the driver's functions have to be watched.
-  public var isWatching: Bool { !pending.isEmpty || rules.contains { $0.stop != .never || !$0.isDone } }
+  public var isWatching: Bool {
+    !pending.isEmpty || !unstored.isEmpty || rules.contains { $0.stop != .never || !$0.isDone }
+  }
 
   /// Whether everything is recorded, so that what happens once, at boot, is worth watching too.
   public var recordsEverything: Bool {
@@ -315,22 +331,23 @@ public final class Investigator {
   public func hit(
     _ function: String, arguments: [UInt64], place: CallPlace? = nil, callers: [String] = []
   ) throws -> Hit {
-    let store = try requireStore()
+    _ = try requireStore()
     knownMemory?.remote?.invalidate()
     let call = try call(function, arguments: arguments)
+    // The call before, if there is room for it by now, is verified like any other.
+    if !unstored.isEmpty { _ = try? store() }
     if try isToldAgain(call, at: place) { return Hit(stops: false, mismatch: nil) }
     let verified = try checkPending(before: place)
     let wrong = verified.filter { !$0.verification.agrees }
     guard isWatching else {
-      try store.append(nil, after: verified)
+      try store(Seen(verified: verified))
       return Hit(stops: false, mismatch: nil)
     }
     var recorded = describe(call)
     recorded.callers = callers
     let isRecorded = rules.contains { $0.records(recorded) }
-    if let stored = try store.append(isRecorded ? recorded : nil, after: verified) {
+    if let stored = try store(Seen(verified: verified, call: isRecorded ? recorded : nil, place: place)) {
       recorded = stored
-      pending.append(PendingCall(recorded: recorded, place: place))
     }
     var stops = false
     var mismatch: (call: RecordedCall, verification: Verification)?
@@ -341,6 +358,25 @@ public final class Investigator {
       mismatch = mismatch ?? blamed
     }
     return Hit(stops: stops, mismatch: mismatch)
+  }
+
+  /// Stores what was seen, after what could not be stored before it; the last call, with its numbers, waits to be verified.
+  @discardableResult
+  private func store(_ seen: Seen? = nil) throws(InvestigationError) -> RecordedCall? {
+    if let seen { unstored.append(seen) }
+    let store = try requireStore()
+    var last: RecordedCall?
+    do {
+      while let next = unstored.first {
+        last = try store.append(next.call, after: next.verified)
+        unstored.removeFirst()
+        // Where calls were made after it, the tables may be as those left them.
+        if let last, unstored.isEmpty { pending.append(PendingCall(recorded: last, place: next.place)) }
+      }
+    } catch {
+      throw InvestigationError("\(error) What was seen since is kept until then.")
+    }
+    return last
   }
 
   /// Whether the debugger tells once more of the call made last, which has not run yet: nothing that it should leave is there.
@@ -356,7 +392,7 @@ public final class Investigator {
   @discardableResult
   public func verifyPending() throws -> [(call: RecordedCall, verification: Verification)] {
     let verified = try checkPending(before: nil)
-    if !verified.isEmpty { try requireStore().append(nil, after: verified) }
+    if !verified.isEmpty || !unstored.isEmpty { try store(Seen(verified: verified)) }
     return verified
   }
 
@@ -448,8 +484,11 @@ public final class Investigator {
   /// Reads registers and tables, stores them, and works out what follows from everything recorded.
   public func findings(reason: String, progress: WorkProgress? = nil) throws -> Findings {
     let store = try requireStore()
-    // Without a guest the file itself still answers.
-    if target.connection() == nil { return try Findings(offline: store, tenants: tenants, progress: progress) }
+    // Without a guest, or room for what it would tell, the file itself still answers.
+    if target.connection() == nil || store.readOnly != nil {
+      return try Findings(offline: store, tenants: tenants, progress: progress)
+    }
+    if !unstored.isEmpty { try self.store() }
     let profile = try profile()
     let memory = try memory().source
     let registers = try? registers()

@@ -23,25 +23,27 @@ public final class InvestigationStore {
 
   /// The file.
   public let path: String
+  /// Why nothing can be added; nil when it can.
+  public let readOnly: String?
   private let database: DatabaseQueue
+  private let files: OpenFiles
   private let side: String
   /// This process's session; nil before its first event.
   private var session: Int64?
   private var sequence: Int64 = 0
+  /// The connection inside ``together(_:)``.
+  private var current: Database?
+  /// The copy of a file that was deleted or replaced.
+  private var copy: String?
 
   /// Opens the investigation at `path`, making it when there is none. Its first event starts a session of `side`, so that
-  /// reading leaves no trace.
+  /// reading leaves no trace. What cannot be written can be read all the same, as it is now.
   public init(path: String, side: String) throws(InvestigationError) {
     self.path = path
     self.side = side
     do {
-      try Self.refuseForeignFile(path)
-      var configuration = Configuration()
-      configuration.busyMode = .timeout(Self.patience)
-      configuration.label = "investigation"
-      database = try DatabaseQueue(path: path, configuration: configuration)
-      try Self.setWriteAhead(database)
-      try database.write { try Self.prepare($0, path: path) }
+      (database, readOnly) = try Self.open(path)
+      files = OpenFiles(of: path)
     } catch {
       throw Self.failure(error, path: path)
     }
@@ -57,115 +59,41 @@ public final class InvestigationStore {
   }
 
   /// Whether `other` names this investigation's file.
-  func isSameFile(as other: String) -> Bool {
-    var mine = stat()
-    var theirs = stat()
-    return stat(path, &mine) == 0 && stat(other, &theirs) == 0 && mine.st_dev == theirs.st_dev
-      && mine.st_ino == theirs.st_ino
-  }
+  func isSameFile(as other: String) -> Bool { files.main == FileIdentity(other) }
 
-  /// Seconds to wait for another process that is writing.
-  private static let patience = 10.0
+  /// Whether `other` is the copy of this investigation that was made when its file was deleted or replaced.
+  func isContinued(in other: InvestigationStore) -> Bool { copy.map(other.isSameFile) ?? false }
 
-  /// What is not an investigation must not be touched; an empty or missing file becomes one.
-  private static func refuseForeignFile(_ path: String) throws {
-    // For these SQLite would make a database that is gone with the process.
-    if ["", ":memory:"].contains(path) { throw InvestigationError("'\(path)' is not the name of a file.") }
-    var status = stat()
-    guard stat(path, &status) == 0 else {
-      let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-      if access(folder, F_OK) != 0 { throw InvestigationError("\(path) cannot be made: there is no folder \(folder).") }
-      return
-    }
-    if status.st_mode & S_IFMT == S_IFDIR {
-      throw InvestigationError("\(path) is a directory, not an investigation file.")
-    }
-    if status.st_mode & S_IFMT != S_IFREG { throw InvestigationError("\(path) is a device or a pipe, not a file.") }
-    guard let file = FileHandle(forReadingAtPath: path) else {
-      throw InvestigationError("\(path) cannot be read: check its permissions.")
-    }
-    defer { try? file.close() }
-    let start = try file.read(upToCount: 16) ?? Data()
-    if start.isEmpty { return }
-    if start != Data("SQLite format 3\0".utf8) {
-      throw InvestigationError("\(path) is not an investigation file; it was left as it is. Choose another name.")
-    }
-    // Without write permission for SQLite: switching to the write-ahead log already changes a file.
-    var configuration = Configuration()
-    configuration.readonly = true
-    configuration.busyMode = .timeout(patience)
-    let database = try DatabaseQueue(path: path, configuration: configuration)
-    _ = try database.read { try storedVersion($0, path: path) }
-    try database.close()
-  }
-
-  /// Write-ahead log, synchronized at checkpoints: a killed process loses nothing, and an event costs no disk flush.
-  private static func setWriteAhead(_ database: DatabaseQueue) throws {
-    // The switch does not wait for other processes by itself.
-    let start = ContinuousClock.now
-    while true {
-      do {
-        try database.writeWithoutTransaction { db in
-          _ = try String.fetchOne(db, sql: "PRAGMA journal_mode = WAL")
-          try db.execute(sql: "PRAGMA synchronous = NORMAL")
-        }
-        return
-      } catch let error as DatabaseError
-        where error.resultCode == .SQLITE_BUSY && start.duration(to: .now) < .seconds(patience)
-      {
-        usleep(5000)
-      }
-    }
-  }
-
-  /// The schema in the file, 0 before there is one; throws for a database that is something else or newer.
-  private static func storedVersion(_ db: Database, path: String) throws -> Int {
-    let application = try Int.fetchOne(db, sql: "PRAGMA application_id") ?? 0
-    let version = try Int.fetchOne(db, sql: "PRAGMA user_version") ?? 0
-    let tables = try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master") ?? 0
-    if application != applicationID && (tables > 0 || application != 0 || version != 0) {
+  /// Throws when nothing can be added.
+  public func requireWritable() throws(InvestigationError) {
+    if let readOnly {
       throw InvestigationError(
-        "\(path) is an SQLite database, but not an investigation; it was left as it is. Choose another name.")
+        "\(path) is read-only, because \(readOnly): nothing was added. Copy it elsewhere to go on.")
     }
-    if version < 0 { throw Damage(what: "its schema has the number \(version)") }
-    if version > schemaVersion {
-      throw InvestigationError(
-        "\(path) was written by a newer IOMMULens (schema \(version), this one reads up to \(schemaVersion)). "
-          + "Update IOMMULens to open it.")
-    }
-    return version
   }
 
-  private static func prepare(_ db: Database, path: String) throws {
-    let version = try storedVersion(db, path: path)
-    if version == schemaVersion { return }
-    for step in schema[version...] { try db.execute(sql: step) }
-    try db.execute(sql: "PRAGMA application_id = \(applicationID); PRAGMA user_version = \(schemaVersion)")
-  }
-
-  private static func failure(_ error: any Error, path: String) -> InvestigationError {
-    switch error {
-    case let error as InvestigationError: return error
-    case is RowDecodingError: return InvestigationError("\(path) is damaged: a value is missing or of the wrong type.")
-    case let damage as Damage: return InvestigationError("\(path) is damaged: \(damage.what).")
-    case let error as DatabaseError:
-      let why = error.message ?? "SQLite error \(error.resultCode.rawValue)"
-      switch error.resultCode {
-      case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
-        return InvestigationError(
-          "\(path) cannot be used: \(why). The file and its folder must be writable, even to read it: copy it elsewhere."
-        )
-      default: return InvestigationError("\(path) cannot be used: \(why).")
-      }
-    default: return InvestigationError("\(path) cannot be used: \(error).")
+  /// Throws when the file was deleted or replaced. Everything recorded is then in what this process holds open, and nowhere
+  /// else: it is copied, once.
+  private func requireFile() throws {
+    guard let lost = files.lost else { return }
+    let saved = copy ?? files.copyName
+    if copy == nil {
+      try database.writeWithoutTransaction { try $0.execute(sql: "VACUUM INTO ?", arguments: [saved]) }
+      copy = saved
     }
+    throw InvestigationError(
+      "\(lost.path) was \(lost.isReplaced ? "replaced" : "deleted") while it was open. What was recorded is in \(saved): "
+        + "open that to go on.")
   }
 
   /// Runs `body` in one transaction. In a bulk one SQLite does not look up for every row what the row refers to; `body`
   /// must have written that itself.
   func write<T>(isBulk: Bool = false, _ body: (Database) throws -> T) throws(InvestigationError) -> T {
+    try requireWritable()
     let before = session
     do {
+      if let current { return try body(current) }
+      try requireFile()
       guard isBulk else { return try database.write(body) }
       return try database.writeWithoutTransaction { db in
         try db.execute(sql: "PRAGMA foreign_keys = OFF")
@@ -184,8 +112,21 @@ public final class InvestigationStore {
     }
   }
 
+  /// Runs `body` in one transaction: what it stores is in the file when it ends, all of it or nothing, and no other process
+  /// writes meanwhile.
+  public func together<T>(_ body: () throws(InvestigationError) -> T) throws(InvestigationError) -> T {
+    try write(isBulk: true) { db in
+      current = db
+      defer { current = nil }
+      return try body()
+    }
+  }
+
   func read<T>(_ body: (Database) throws -> T) throws(InvestigationError) -> T {
-    do { return try database.read(body) } catch { throw Self.failure(error, path: path) }
+    do {
+      if let current { return try body(current) }
+      return try database.read(body)
+    } catch { throw Self.failure(error, path: path) }
   }
 
   func event(_ db: Database, kind: String) throws -> EventID {

@@ -177,11 +177,12 @@ public enum Terminal {
     let counts = try store.counts()
     let calls = (counts["map"] ?? 0, counts["unmap"] ?? 0)
     let translations = counts["translation"].map { "\(counted($0, "translation")), " } ?? ""
+    let readOnly = store.readOnly.map { " It is read-only, because \($0)." } ?? ""
     if calls == (0, 0) && translations.isEmpty && counts["note"] == nil {
-      return "Investigation \(store.path): new."
+      return "Investigation \(store.path): new.\(readOnly)"
     }
     return "Investigation \(store.path): \(counted(calls.0, "map")), \(counted(calls.1, "unmap")), \(translations)"
-      + "\(counted(counts["note"] ?? 0, "note"))."
+      + "\(counted(counts["note"] ?? 0, "note")).\(readOnly)"
   }
 
   /// What is known of everything; what cannot be found out says why.

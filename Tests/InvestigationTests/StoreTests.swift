@@ -448,12 +448,18 @@ import Testing
     chmod(secret, 0)
     #expect(try open(secret) == "\(secret) cannot be read: check its permissions.\n")
     chmod(secret, 0o444)
-    let advice = "The file and its folder must be writable, even to read it: copy it elsewhere.\n"
-    let protected = "\(secret) cannot be used: attempt to write a readonly database. \(advice)"
+    let file =
+      "\(secret) is read-only, because the file may not be written: nothing was added. Copy it elsewhere to go on.\n"
+    #expect(try open(secret) == "opened, 1 calls\n" + file)
+    chmod(secret, 0o644)
+    #expect(try open(secret) == "opened, 1 calls\n" + file)
+    chown(secret, 65534, 65534)
     chmod(workspace.path, 0o555)
     defer { chmod(workspace.path, 0o755) }
-    #expect(try open(secret) == protected)
+    #expect(try open(secret) == "opened, 1 calls\n" + file.replacing("the file may", with: "its folder may"))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: workspace.path) == ["secret.iommulens"])
     let new = workspace.file("new.iommulens")
+    let advice = "The file and its folder must be writable.\n"
     #expect(try open(new) == "\(new) cannot be used: unable to open database file. \(advice)")
     #expect(!FileManager.default.fileExists(atPath: new))
   }

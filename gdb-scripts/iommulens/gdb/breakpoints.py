@@ -104,6 +104,9 @@ def adopt(install, *kinds):
 
 
 def report_problem():
-    """Prints what went wrong inside stop()."""
-    while _problems:
-        write("iommu: %s" % _problems.pop(0))
+    """Prints what went wrong inside stop(); whether anything did."""
+    problems = _problems[:]
+    del _problems[:]
+    for problem in problems:
+        write("iommu: %s" % problem)
+    return bool(problems)

@@ -72,12 +72,12 @@ def _on_stop(event):
             return
         own = breakpoints.ours("CallBreakpoint")
         hits = [hit for hit in getattr(event, "breakpoints", []) if hit in own]
-        if hits:
+        failed = breakpoints.report_problem()
+        if hits and not failed:
             record_facts()
             write(session().stopped(names_above(gdb.newest_frame())))
-        else:
+        elif not hits:
             settle()
-        breakpoints.report_problem()
         breakpoints.remove_idle()
     except _core.Error as error:
         write("iommu: %s" % error)
