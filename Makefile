@@ -1,8 +1,8 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million test-durability fuzz test-gdbs lab test-lab examples bench growth notebooks \
-        docs lint clean
+.PHONY: all build wheel install setup guest demo test test-million test-durability test-differential test-sanitized \
+        test-memory fuzz test-gdbs lab test-lab examples bench growth notebooks docs lint clean
 
 SWIFT ?= swift
 # The extension links the Swift runtime in, so its objects are kept apart from those of the tests.
@@ -80,6 +80,26 @@ test-durability: build guest
 	@$(SWIFT) build --build-tests
 	@IOMMULENS_KILLS=$(KILLS) IOMMULENS_SECONDS=60 SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build \
 	  --filter DurabilityTests
+
+# The device's walk against that of the lab's QEMU device, and the specification's against QEMU's processors, on a million
+# hostile tables each. `make test` does it with some.
+test-differential: setup
+	@$(SWIFT) build $(MILLION) --build-tests
+	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build \
+	  --disable-xctest --filter DifferentialTests
+
+# The tests under the address and the thread sanitizer; SUITES names some. GDB loads the extension as it is released, so its
+# tests have nothing to say here, and a sanitizer's pace is none for those that are held against the clock.
+SANITIZERS := address thread
+SUITES := PageTablesTests|GuestMemoryTests|IOMMUModelTests|LinuxKernelTests|RISCVInterpreterTests|XuanTieTests|$(\
+          )InvestigationTests|EvidenceTests|ReportsTests|CommandLineTests|DifferentialTests
+TIMED := aWholeTableIsOneRange|garbageLengthsAreLeftOut|replaysAreThoseOfSinglePages|linesAreThoseOfSinglePages
+test-sanitized: setup
+	@for sanitizer in $(SANITIZERS); do \
+	  flags="--sanitize=$$sanitizer --scratch-path .build/$$sanitizer"; \
+	  $(SWIFT) build $$flags --build-tests && SWIFT_BACKTRACE=enable=no $(SWIFT) test $$flags --skip-build \
+	    --disable-xctest --filter '$(SUITES)' --skip '$(TIMED)' || exit 1; \
+	done
 
 # Hostile input of every kind for a minute each, or SECONDS, under the address sanitizer; TARGET names one kind. See
 # Tests/Fuzz/README.md.

@@ -62,10 +62,12 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
+    .target(name: "Children", path: "Tests/Support/Children", swiftSettings: strict),
     .target(name: "Randomness", path: "Tests/Support/Randomness", swiftSettings: strict),
     .testTarget(name: "PageTablesTests", dependencies: ["PageTables", "Randomness"], swiftSettings: strict),
     .testTarget(
-      name: "GuestMemoryTests", dependencies: ["GuestMemory", "PageTables", "Randomness"], swiftSettings: strict),
+      name: "GuestMemoryTests", dependencies: ["Children", "GuestMemory", "PageTables", "Randomness"],
+      swiftSettings: strict),
     .testTarget(name: "IOMMUModelTests", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .testTarget(
       name: "LinuxKernelTests",
@@ -77,6 +79,12 @@ let package = Package(
       exclude: ["Programs"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory", "Randomness"], swiftSettings: strict),
+    .target(
+      name: "CXMMUv1", path: "lab/qemu/test", exclude: ["Makefile", "device", "walk-test.c"], publicHeadersPath: "."),
+    .testTarget(
+      name: "DifferentialTests",
+      dependencies: ["Children", "CXMMUv1", "IOMMUModel", "PageTables", "Randomness", "XuanTie"], exclude: ["Guest"],
+      swiftSettings: strict),
     .target(
       name: "Simulation", dependencies: ["Investigation", "XuanTie", "Randomness"], path: "Tests/Support/Simulation",
       swiftSettings: strict),

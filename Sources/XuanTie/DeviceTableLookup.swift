@@ -9,10 +9,17 @@ struct DeviceTableLookup {
   private(set) var words: [DeviceContext.Word] = []
   /// Whether the level-1 entry has low bits set: the device latches cause 1 and goes on with the entry as it is.
   private(set) var isReserved = false
+  /// Whether the entry asks for a second stage, which the device model does not have.
+  private(set) var asksForSecondStage = false
 
   /// What the device does that the tables' format does not allow.
   var deviations: [String] {
-    isReserved ? ["the level-1 device table entry has low bits set: cause 1 is latched and the walk goes on"] : []
+    var deviations: [String] = []
+    if isReserved {
+      deviations.append("the level-1 device table entry has low bits set: cause 1 is latched and the walk goes on")
+    }
+    if asksForSecondStage { deviations.append("DTE.S is 1, the second stage is not implemented: QEMU aborts") }
+    return deviations
   }
 
   /// RSIDDIV as the number of bits that index a level-2 table. From 16 on all of the requester id does.
@@ -23,6 +30,14 @@ struct DeviceTableLookup {
   /// The requester's entry, by a linear table or, where RSIDDIV is not 0, by a two-level one.
   mutating func entry(
     of requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
+  ) throws(UnreadableMemory) -> UInt64 {
+    let entry = try find(requester, registers, memory)
+    asksForSecondStage = entry & 3 == 3
+    return entry
+  }
+
+  private mutating func find(
+    _ requester: RequesterID, _ registers: RegisterValues, _ memory: any PhysicalMemory
   ) throws(UnreadableMemory) -> UInt64 {
     let base = GPA(registers[XuanTieRegister.deviceTableBase] ?? 0)
     let divide = Self.divide(registers)

@@ -92,6 +92,12 @@ public struct XuanTieDevice: DeviceModel {
         requester: requester, words: lookup.words, translation: .bypassed("DTE not valid"), descriptor: nil)
     }
     let descriptor = GPA(entry & ~7)
+    guard !lookup.asksForSecondStage else {
+      return DeviceContext(
+        requester: requester, words: lookup.words,
+        translation: .refused("DTE.S is 1, the second stage is not implemented: the device model aborts"),
+        descriptor: descriptor)
+    }
     guard entry & 4 != 0 else {
       return DeviceContext(
         requester: requester, words: lookup.words, translation: .bypassed("DTE.F is 0: first stage off"),
@@ -155,6 +161,7 @@ public struct XuanTieDevice: DeviceModel {
     do throws(UnreadableMemory) {
       let entry = try lookup.entry(of: requester, registers: registers, memory: memory)
       if entry & 1 == 0 { return (.ended(.bypassed("DTE not valid"), latched: cause), lookup) }
+      if lookup.asksForSecondStage { return (.ended(.refused(nil), latched: cause), lookup) }
       if entry & 4 == 0 { return (.ended(.bypassed("DTE.F is 0: first stage off"), latched: cause), lookup) }
       let stage = try lookup.read("TD[0]", at: GPA(entry & ~7), memory: memory)
       return (.stage(stage, latched: cause), lookup)

@@ -1,3 +1,4 @@
+import Children
 import GuestMemory
 import PageTables
 import Testing

@@ -186,8 +186,8 @@ import Testing
   @Test(
     arguments: [
       (0x9100_0004, "DTE not valid", false), (0, "DTE not valid", false),
+      (0x9100_0006, "DTE not valid", false),
       (0x9100_0001, "DTE.F is 0: first stage off", true),
-      (0x9100_0003, "DTE.F is 0: first stage off", true),
     ] as [(UInt64, String, Bool)])
   func entriesThatPassEverything(_ entry: UInt64, _ why: String, _ hasDescriptor: Bool) throws {
     let memory = WordMemory([0x9000_0040: entry])
@@ -203,6 +203,20 @@ import Testing
       #expect(translation.latched == XuanTieFault.invalid)
       #expect(translation.deviations == [] && translation.steps == [] && translation.words == context.words)
     }
+  }
+
+  /// The device model ends at once, whether there is a first stage or not.
+  @Test(arguments: [0x9100_0003, 0x9100_0007] as [UInt64]) func aSecondStageEndsQEMU(_ entry: UInt64) throws {
+    let memory = WordMemory([0x9000_0040: entry, 0x9100_0000: 0x8000_0000_0008_0000])
+    let context = try Self.context(Self.registers(divide: 0), memory)
+    #expect(
+      context.translation
+        == .refused("DTE.S is 1, the second stage is not implemented: the device model aborts"))
+    #expect(context.descriptor == GPA(0x9100_0000) && context.words.map(\.name) == ["DTE"])
+    let translation = Self.translate(Self.registers(divide: 0, cause: 1 << 63 | 16), memory)
+    #expect(translation.result == .refused(nil) && translation.latched == XuanTieFault.invalid)
+    #expect(translation.deviations == ["DTE.S is 1, the second stage is not implemented: QEMU aborts"])
+    #expect(translation.words == context.words && translation.target(of: IOVA(0x1000)) == nil)
   }
 
   @Test func disabled() throws {

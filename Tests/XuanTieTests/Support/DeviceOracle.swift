@@ -59,8 +59,10 @@ struct DeviceOracle {
       return answer.ended(.unreadable(at))
     }
 
-    // 3. and 4. V and F.
-    if entry % 2 == 0 || entry / 4 % 2 == 0 { return answer }
+    // 3. and 4. V, S, which is not implemented, and F.
+    if entry % 2 == 0 { return answer }
+    if entry / 2 % 2 == 1 { return answer.ended(.abort) }
+    if entry / 4 % 2 == 0 { return answer }
 
     // 5. The walk.
     let descriptor = entry / 8 * 8

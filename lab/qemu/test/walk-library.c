@@ -29,3 +29,24 @@ uint64_t xmmuv1_dte(uint64_t (*read_word)(void *opaque, uint64_t address), void 
     *cause = latched;
     return dte;
 }
+
+enum XMMUv1Access xmmuv1_access(uint64_t (*read_word)(void *opaque, uint64_t address), void *opaque,
+                                uint64_t dtbase, uint32_t rsiddiv, uint32_t rsid, uint64_t iova,
+                                uint32_t flags, uint32_t *cause, uint64_t *physical)
+{
+    uint64_t dte = xmmuv1_dte(read_word, opaque, dtbase, rsiddiv, rsid, cause);
+
+    *physical = iova;
+    if (!(dte & XMMU_DTE_V)) {
+        return XMMUV1_PASSED;
+    }
+    if (dte & XMMU_DTE_S) {
+        return XMMUV1_SECOND_STAGE;
+    }
+    if (!(dte & XMMU_DTE_F)) {
+        return XMMUV1_PASSED;
+    }
+    return (enum XMMUv1Access)xmmuv1_walk(read_word, opaque,
+                                          read_word(opaque, XMMU_DTE_TD(dte)), iova, flags, cause,
+                                          physical);
+}

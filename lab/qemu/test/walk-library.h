@@ -18,4 +18,20 @@ int xmmuv1_walk(uint64_t (*read_word)(void *opaque, uint64_t address), void *opa
 uint64_t xmmuv1_dte(uint64_t (*read_word)(void *opaque, uint64_t address), void *opaque,
                     uint64_t dtbase, uint32_t rsiddiv, uint32_t rsid, uint32_t *cause);
 
+/*
+ * One access of rsid through an enabled device: the entry, the descriptor and the walk, put together
+ * as xmmuv1_translate() does.
+ */
+enum XMMUv1Access {
+    XMMUV1_FAILED,
+    XMMUV1_TRANSLATED,
+    XMMUV1_UNKNOWN_MODE,        /* the device model aborts QEMU */
+    XMMUV1_PASSED,              /* not valid, or no stage on */
+    XMMUV1_SECOND_STAGE,        /* the device model aborts QEMU */
+};
+
+enum XMMUv1Access xmmuv1_access(uint64_t (*read_word)(void *opaque, uint64_t address), void *opaque,
+                                uint64_t dtbase, uint32_t rsiddiv, uint32_t rsid, uint64_t iova,
+                                uint32_t flags, uint32_t *cause, uint64_t *physical);
+
 #endif /* XMMUV1_WALK_LIBRARY_H */
