@@ -1,7 +1,7 @@
 # What a user runs: `make demo`, `make test`, `make build`, `make install`. Each does its own set-up on a fresh Debian 12 with Swift 6.3.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: all build wheel install setup guest demo test test-million fuzz test-gdbs lab test-lab examples bench growth notebooks \
+.PHONY: all build wheel install setup guest demo test test-million test-memory fuzz test-gdbs lab test-lab examples bench growth notebooks \
         docs lint clean
 
 SWIFT ?= swift
@@ -74,13 +74,19 @@ test-million:
 	@IOMMULENS_TABLES=$(TABLES) SWIFT_BACKTRACE=enable=no $(SWIFT) test $(MILLION) --skip-build \
 	  --disable-xctest --filter dumpsOfManyTables
 
-# Hostile input of every kind for a minute each, or SECONDS, under the address sanitizer; TARGET names one kind. See
-# Tests/Fuzz/README.md.
+# Hostile input of every kind for a minute each, or SECONDS; TARGET names one kind. See Tests/Fuzz/README.md.
 SECONDS := 60
 FUZZ := --package-path Tests/Fuzz --scratch-path .build/fuzz -c release --sanitize=address
-fuzz: setup
+fuzz: build guest
 	@$(SWIFT) build $(FUZZ)
 	@Tests/Fuzz/run $(SECONDS) $(TARGET)
+
+# Every function of the extension a million times, or CALLS, for two minutes at most: nothing may stay behind. PYTHON names
+# another one; Debian's python3-dbg counts all references.
+CALLS := 1000000
+PYTHON := python3
+test-memory: build
+	@SWIFT_BACKTRACE=enable=no $(PYTHON) Tests/Fuzz/memory.py $(CALLS) --seconds 120
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest
