@@ -101,13 +101,19 @@ test-sanitized: setup
 	    --disable-xctest --filter '$(SUITES)' --skip '$(TIMED)' || exit 1; \
 	done
 
-# Hostile input of every kind for a minute each, or SECONDS, under the address sanitizer; TARGET names one kind. See
-# Tests/Fuzz/README.md.
+# Hostile input of every kind for a minute each, or SECONDS; TARGET names one kind. See Tests/Fuzz/README.md.
 SECONDS := 60
 FUZZ := --package-path Tests/Fuzz --scratch-path .build/fuzz -c release --sanitize=address
-fuzz: setup
+fuzz: build guest
 	@$(SWIFT) build $(FUZZ)
 	@Tests/Fuzz/run $(SECONDS) $(TARGET)
+
+# Every function of the extension a million times, or CALLS, for two minutes at most: nothing may stay behind. PYTHON names
+# another one; Debian's python3-dbg counts all references.
+CALLS := 1000000
+PYTHON := python3
+test-memory: build
+	@SWIFT_BACKTRACE=enable=no $(PYTHON) Tests/Fuzz/memory.py $(CALLS) --seconds 120
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest

@@ -11,6 +11,9 @@ struct CaptureReader {
   /// The drivers that are known.
   let profiles: [any DriverProfile]
 
+  /// Values of one file that are read at most: a page is one, and what is noted beside them a few hundred.
+  private static let valueLimit = 1 << 20
+
   /// What a file gave.
   enum Result {
     case pages([GPA: [UInt8]])
@@ -24,6 +27,10 @@ struct CaptureReader {
     // GDB prints a structure with a brace as well; a name in quotes follows only in JSON.
     guard bytes.lazy.filter({ !$0.isSpace && $0 != 0x0a && $0 != 0x0d }).prefix(2).elementsEqual([0x7b, 0x22]) else {
       return nil
+    }
+    // A number takes many times the room of its digits: a small file could say more than memory holds.
+    guard bytes.lazy.filter({ $0 == 0x2c }).prefix(Self.valueLimit + 1).count <= Self.valueLimit else {
+      return .refused("It is JSON with more than \(Self.valueLimit) values, which is no capture.")
     }
     guard let object = try? JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any] else {
       return name.hasSuffix(".json") ? .refused("It starts as JSON does and is none: perhaps it was cut.") : nil

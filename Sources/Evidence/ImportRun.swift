@@ -37,9 +37,7 @@ struct ImportRun {
   }
 
   private mutating func keep(_ name: String, _ value: String) throws(InvestigationError) {
-    let before = try store.counts()["fact"] ?? 0
-    try store.setFact(name, value)
-    bookkeeping += (try store.counts()["fact"] ?? 0) - before
+    if try store.setFact(name, value) { bookkeeping += 1 }
   }
 
   // MARK: What needs no other text
@@ -48,13 +46,14 @@ struct ImportRun {
   private mutating func add(_ index: Int) throws(InvestigationError) {
     var logs: [LogLine] = []
     var translations: [RecordedTranslation] = []
+    var cookies = Set(try store.cookieRequests().map(\.content))
     for finding in texts[index].extraction.findings {
       if let device = finding.device { try keep(Fact.device, device) }
       switch finding.evidence {
       case .translations(let runs): translations += runs
       case .log(let line): logs.append(line)
       case .cookie(let request):
-        if try !store.cookieRequests().contains(where: { $0.isSame(as: request) }) { try store.append(request) }
+        if cookies.insert(request.content).inserted { try store.append(request) }
       case .registers(let values): try store.append(values)
       case .sourceIndex(let index): try store.setFact(index.factName, index.factValue)
       case .fact(let name, let value): try store.setFact(name, value)
@@ -386,8 +385,6 @@ extension RecordedCall {
 }
 
 extension CookieRequest {
-  /// Whether both say the same, whenever they were stored.
-  fileprivate func isSame(as other: CookieRequest) -> Bool {
-    domain == other.domain && held == other.held && callers == other.callers
-  }
+  /// What it says, whenever it was stored.
+  fileprivate var content: CookieRequest { CookieRequest(domain: domain, held: held, callers: callers) }
 }

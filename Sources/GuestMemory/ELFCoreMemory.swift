@@ -43,6 +43,7 @@ private struct Headers {
 
   private static let programHeaderSize: UInt64 = 56
   private static let sectionHeaderSize: UInt64 = 64
+  private static let segmentLimit: UInt64 = 1 << 20
 
   func loadSegments() throws(MemoryError) -> [Segment] {
     try checkIdentification()
@@ -52,7 +53,11 @@ private struct Headers {
     guard entrySize == Self.programHeaderSize else {
       throw .malformedCore(path: file.path, offset: 54, reason: "e_phentsize is \(entrySize), not 56")
     }
-    // At most 2^32 headers of 56 bytes: the product fits.
+    // QEMU writes one a range of RAM. A sparse file of no size on the disk can have 2^32 of them.
+    guard count <= Self.segmentLimit else {
+      throw .malformedCore(
+        path: file.path, offset: 56, reason: "it has \(count) program headers, more than \(Self.segmentLimit)")
+    }
     try check("the program header table", at: offset, size: count * Self.programHeaderSize)
     var segments: [Segment] = []
     for index in 0..<count {

@@ -129,6 +129,13 @@ struct Exceptions {
     classes[exception] ?? PythonReference(borrowing: exception.builtin ?? CPython_systemError())
   }
 
+  /// A text without its middle where it is longer than anybody reads: it quotes an argument of any length.
+  private static func brief(_ text: String) -> String {
+    let limit = 1000
+    guard text.utf8.count > limit else { return text }
+    return "\(text.prefix(limit / 2)) ... \(text.suffix(limit / 2))"
+  }
+
   /// Makes `error` Python's pending exception.
   func raise(_ error: any Error) {
     if let exception = error as? PythonException {
@@ -138,7 +145,7 @@ struct Exceptions {
     let (kind, attributes) = ExceptionRule.table.lazy.compactMap { $0.classify(error) }.first ?? (.error, [])
     let type = self[kind]
     do {
-      let exception = try type.call(.string(String(describing: error)))
+      let exception = try type.call(.string(Self.brief(String(describing: error))))
       for (name, value) in attributes { try exception.setAttribute(name, to: value) }
       type.borrow { type in exception.borrow { PyErr_SetObject(type, $0) } }
     } catch {

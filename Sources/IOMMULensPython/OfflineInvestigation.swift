@@ -185,7 +185,8 @@ var investigationMethods: [CFunction] {
         """
       ) { investigation, arguments in
         let export = try arguments.export()
-        try export.write(investigation.findings(), of: investigation.store())
+        let (findings, store) = (try investigation.findings(), try investigation.store())
+        try Wait.forAll { try export.write(findings, of: store, progress: $0) }
         return nil
       }
     },
@@ -194,8 +195,11 @@ var investigationMethods: [CFunction] {
         $0, $1, $2, "calls()", "The driver's map and unmap calls in the order in which they were recorded, as data."
       ) { investigation, _ in
         let store = try investigation.store()
-        let verifications = try store.verifications()
-        return .list(try store.calls().map { call in call.python(call.id.flatMap { verifications[$0] }) })
+        return try Wait.forAll { progress in
+          let verifications = try store.verifications(progress: progress)
+          return .list(
+            try store.calls(progress: progress).map { call in call.python(call.id.flatMap { verifications[$0] }) })
+        }
       }
     },
     {
@@ -205,7 +209,7 @@ var investigationMethods: [CFunction] {
       ) { investigation, _ in
         let store = try investigation.store()
         let device = try Terminal.vocabulary(of: store, tenants: tenants).device
-        return .list(try store.translations().map { $0.python(device: device) })
+        return .list(try Wait.forAll { try store.translations(progress: $0) }.map { $0.python(device: device) })
       }
     },
   ]

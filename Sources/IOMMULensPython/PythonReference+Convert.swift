@@ -92,8 +92,9 @@ extension PythonReference {
   ) throws -> [Element] {
     guard isInstance(CPython_isList) || isInstance(CPython_isTuple) else { throw mismatch(name, "a list or tuple") }
     var elements: [Element] = []
-    // A conversion may run Python code that changes the list: ask for its size every time.
-    while elements.count < borrow({ PySequence_Size($0) }) {
+    // A conversion may run Python code that changes the list: ask for its size every time, and never for more than it had.
+    let count = borrow { PySequence_Size($0) }
+    while elements.count < min(count, borrow({ PySequence_Size($0) })) {
       let element = try PythonReference(owning: borrow { PySequence_GetItem($0, elements.count) })
       elements.append(try convert(element)("\(name)[\(elements.count)]"))
     }

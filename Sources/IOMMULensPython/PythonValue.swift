@@ -119,18 +119,19 @@ extension PythonValue {
 extension PythonReference {
   /// A copy of this object as a tree of Swift values: None, bool, int (an unsigned one when it is not negative), float,
   /// str, bytes, lists, tuples and dicts with str keys.
-  func value(_ name: String) throws -> PythonValue { try value(name, depth: 0) }
+  func value(_ name: String) throws -> PythonValue { try value(name, depth: 0, within: ValueSize(of: name)) }
 
-  private func value(_ name: String, depth: Int) throws -> PythonValue {
+  private func value(_ name: String, depth: Int, within size: ValueSize) throws -> PythonValue {
     // A list may contain itself.
     guard depth < 64 else { throw InvalidArgument("\(name) is nested deeper than 64 levels.") }
+    try size.grow()
     if isNone { return .none }
     if isInstance(CPython_isBool) { return .bool(try bool(name)) }
     if isInstance(CPython_isString) { return .string(try string(name)) }
     if isInstance(CPython_isBytes) { return .bytes(try bytes(name)) }
     if isInstance(CPython_isFloat) { return .double(borrow { PyFloat_AsDouble($0) }) }
     if isInstance(CPython_isList) || isInstance(CPython_isTuple) {
-      return .list(try list(name) { element in { try element.value($0, depth: depth + 1) } })
+      return .list(try list(name) { element in { try element.value($0, depth: depth + 1, within: size) } })
     }
     if isInstance(CPython_isDict) {
       let items = try PythonReference(owning: borrow { PyDict_Items($0) })
@@ -139,7 +140,7 @@ extension PythonReference {
           { _ in
             let key = try PythonReference(owning: pair.borrow { PySequence_GetItem($0, 0) }).string("A key of \(name)")
             let value = try PythonReference(owning: pair.borrow { PySequence_GetItem($0, 1) })
-            return (key, try value.value("\(name)['\(key)']", depth: depth + 1))
+            return (key, try value.value("\(name)['\(key)']", depth: depth + 1, within: size))
           }
         })
     }
@@ -151,5 +152,20 @@ extension PythonReference {
       return .unsigned(try number.uint64(name))
     }
     throw mismatch(name, "None, a bool, an int, a float, a str, bytes, a list, a tuple or a dict")
+  }
+}
+
+/// The parts of one value that were copied. A list that stands twice in another counts twice, and so do its parts: sixty such
+/// lists would be more than memory holds.
+private final class ValueSize {
+  private let name: String
+  private var parts = 0
+  private static let limit = 1 << 20
+
+  init(of name: String) { self.name = name }
+
+  func grow() throws {
+    parts += 1
+    guard parts <= Self.limit else { throw InvalidArgument("\(name) has more than \(Self.limit) parts.") }
   }
 }

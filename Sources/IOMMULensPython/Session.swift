@@ -82,6 +82,9 @@ final class Session {
     try JSONLines.emit(body) { try self.emit($0, to: callable, wait) }
   }
 
+  /// The most that a dump hands out: bytes of text, and records, which somebody keeps all at once.
+  private static let dumpLimit = 4 << 30, recordLimit = 1 << 20
+
   /// Hands out a table's mappings or entries, as `dump()` and `write_dump()` take their arguments: text and JSON to `emit`;
   /// records, where they can be had, to `records`.
   func dump(
@@ -100,13 +103,29 @@ final class Session {
     }
     let memory = try view.memory().source
     let (raw, poll) = (try arguments.optionalBool("raw") ?? false, wait.pollTables())
+    // Tables can lead to each other, so that a few pages say more than any disk holds.
+    var room = Self.dumpLimit
+    func take(_ size: Int, of limit: String) throws {
+      room -= size
+      guard room >= 0 else {
+        throw TargetError("The tables have more to show than \(limit): narrow it with -iova or -flags.")
+      }
+    }
+    let emit: (String) throws -> Void = { text in
+      try take(text.utf8.count, of: "\(Self.dumpLimit >> 30) GiB")
+      try emit(text)
+    }
     func answers(_ each: (Structured) throws -> Void) throws {
       try Structured.dump(root, memory: memory, filter: filter, raw: raw, poll: poll, emit: each)
     }
     switch (try arguments.form(), records) {
     case (.text, _): try Terminal.dump(root, memory: memory, filter: filter, raw: raw, poll: poll, emit: emit)
     case (.json, _): try JSONLines.emit(answers, to: emit)
-    case (.records, let records?): try answers { try records($0.records) }
+    case (.records, let records?):
+      try answers {
+        try take(Self.dumpLimit / Self.recordLimit, of: "\(Self.recordLimit) records")
+        try records($0.records)
+      }
     case (.records, nil): throw InvalidArgument("A file takes text or JSON, no records.")
     }
   }
@@ -195,6 +214,15 @@ extension Arguments {
     let count = try optionalInt("count")
     guard count.map({ $0 > 0 }) ?? true else { throw InvalidArgument("The number of entries must be at least 1.") }
     return count
+  }
+
+  /// The functions above a call.
+  func callers() throws -> [String] {
+    let callers = try stringList("callers")
+    guard callers.count <= 256 else {
+      throw InvalidArgument("callers has \(callers.count) functions; give the innermost 256 at most.")
+    }
+    return callers
   }
 
   /// What a report is to be written as.
@@ -377,7 +405,7 @@ private var kernelMethods: [CFunction] {
         }
         let hit = try session.investigator.hit(
           try arguments.string("function"), arguments: try arguments.uint64List("arguments"), place: place,
-          callers: try arguments.optional("callers") == nil ? [] : try arguments.stringList("callers"))
+          callers: try arguments.optional("callers") == nil ? [] : try arguments.callers())
         if let mismatch = hit.mismatch { session.mismatch = mismatch }
         return .bool(hit.stops)
       }
@@ -388,7 +416,7 @@ private var kernelMethods: [CFunction] {
         "Takes note of a call of the kernel's iommu_get_dma_cookie() at its entry."
       ) { session, arguments in
         try session.investigator.cookieRequested(
-          domain: KVA(try arguments.uint64("domain")), callers: try arguments.stringList("callers"))
+          domain: KVA(try arguments.uint64("domain")), callers: try arguments.callers())
         return nil
       }
     },
@@ -411,7 +439,7 @@ private var kernelMethods: [CFunction] {
         }
         if var call = session.investigator.pendingCall, let id = call.id {
           if try arguments.optional("callers") != nil {
-            call.callers = try arguments.stringList("callers")
+            call.callers = try arguments.callers()
             try session.investigator.requireStore().add(callers: call.callers, to: id)
           }
           session.shown = call
@@ -446,7 +474,7 @@ private var kernelMethods: [CFunction] {
         let call = try session.investigator.call(
           try arguments.string("function"), arguments: try arguments.uint64List("arguments"))
         var recorded = session.investigator.describe(call)
-        recorded.callers = try arguments.optional("callers") == nil ? [] : try arguments.stringList("callers")
+        recorded.callers = try arguments.optional("callers") == nil ? [] : try arguments.callers()
         return try session.args(recorded, arguments)
       }
     },
@@ -685,13 +713,12 @@ private var kernelMethods: [CFunction] {
         "Writes the investigation to a file that ends in .md, .json, .csv or .svg."
       ) { session, arguments in
         let export = try arguments.export()
-        let findings = try session.waiting { wait in
+        try session.waiting { wait in
           let findings = try session.findings(reason: "export", progress: wait.progress)
           // A report of part of what there is would be taken for one of all.
           if wait.progress.isStopped { throw WorkProgress.interruption("comparing; nothing was written") }
-          return findings
+          try export.write(findings, of: session.investigator.requireStore(), progress: wait.progress)
         }
-        try export.write(findings, of: session.investigator.requireStore())
         return nil
       }
     },

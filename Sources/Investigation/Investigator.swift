@@ -472,7 +472,7 @@ public final class Investigator {
     let configuration = EmbeddedConfiguration(in: target, kernel: try kernelMemory())
     if let store { try? store.append(state) }
     // An imported one may be of another kernel; the kernel's own is not.
-    if let store, case .found(let found) = configuration { try? store.setFact(Fact.configuration, found.summary) }
+    if let store, case .found(let found) = configuration { _ = try? store.setFact(Fact.configuration, found.summary) }
     return Probe(
       state: state, paging: kernelPaging()?.paging, profile: try profile(), registers: try? registers(),
       contexts: (try? contexts(for: state)) ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target),

@@ -37,12 +37,17 @@ extension InvestigationStore {
   }
 
   /// All translations in the order in which they were recorded.
-  public func translations() throws(InvestigationError) -> [RecordedTranslation] {
+  public func translations(progress: WorkProgress? = nil) throws(InvestigationError) -> [RecordedTranslation] {
     try read { db in
       var shared = SharedParts()
       var found: [RecordedTranslation] = []
       let rows = try Row.fetchCursor(db, sql: "SELECT * FROM translation ORDER BY event")
-      while let row = try rows.next() { found.append(try Self.translation(row, &shared)) }
+      while let row = try rows.next() {
+        if progress?.stops("reading translations", at: found.count) == true {
+          throw WorkProgress.interruption("reading translations")
+        }
+        found.append(try Self.translation(row, &shared))
+      }
       return found
     }
   }

@@ -542,14 +542,16 @@ public final class InvestigationStore {
   // MARK: Facts, registers, notes
 
   /// Stores what is known of the target: a name and a value. The newest of a name counts.
-  public func setFact(_ name: String, _ value: String) throws(InvestigationError) {
+  @discardableResult
+  public func setFact(_ name: String, _ value: String) throws(InvestigationError) -> Bool {
     try write { db in
       let last = try String.fetchOne(
         db, sql: "SELECT value FROM fact WHERE name = ? ORDER BY event DESC LIMIT 1", arguments: [name])
-      if last == value { return }
+      if last == value { return false }
       let id = try event(db, kind: "fact")
       try db.execute(
         sql: "INSERT INTO fact(event, name, value) VALUES (?, ?, ?)", arguments: [id.rawValue, name, value])
+      return true
     }
   }
 
@@ -588,8 +590,15 @@ public final class InvestigationStore {
     }
   }
 
+  /// The longest remark, in bytes.
+  static let noteLimit = 1 << 20
+
   /// Stores a remark.
   public func append(note: String) throws(InvestigationError) {
+    guard note.utf8.count <= Self.noteLimit else {
+      throw InvestigationError(
+        "A note has 1 MiB at most, and this one has \(note.utf8.count) bytes: write it into a file and import that.")
+    }
     try write { db in
       let id = try event(db, kind: "note")
       try db.execute(sql: "INSERT INTO note(event, text) VALUES (?, ?)", arguments: [id.rawValue, note])

@@ -9,6 +9,13 @@ public enum TablePages {
   /// What it is doing, for a person who waits.
   static let work = "reading the tables"
 
+  /// A page as a table of one level.
+  private struct Table: Hashable {
+    let address: GPA
+    let level: Int
+    let mode: PagingMode
+  }
+
   /// The pages, by address, at most `limit`. Unreadable ones are left out, and those that are reached after `progress` has
   /// stopped.
   public static func collect(
@@ -16,6 +23,8 @@ public enum TablePages {
     progress: WorkProgress? = nil
   ) -> [GPA: [UInt8]] {
     var pages: [GPA: [UInt8]] = [:]
+    // What several roots lead to is gone through once.
+    var parsed: Set<Table> = []
     func keep(_ address: GPA) -> [UInt8]? {
       if let known = pages[address.page] { return known }
       guard pages.count < limit, progress?.stops(work, at: pages.count) != true,
@@ -32,11 +41,16 @@ public enum TablePages {
         var below: [GPA] = []
         var seen: Set<GPA> = []
         for table in tables {
-          guard let bytes = keep(table), level > 0 else { continue }
+          guard let bytes = keep(table), level > 0,
+            parsed.insert(Table(address: table, level: level, mode: root.mode)).inserted,
+            progress?.stops(work, at: parsed.count) != true
+          else { continue }
           for start in stride(from: 0, to: 4096, by: size) {
             let bits = bytes[start..<start + size].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
             let entry = PageTableEntry(rawValue: bits, format: root.mode.entryFormat)
-            if entry.isPointer && seen.insert(entry.address).inserted { below.append(entry.address) }
+            if entry.isPointer && below.count < limit && seen.insert(entry.address).inserted {
+              below.append(entry.address)
+            }
           }
         }
         tables = below

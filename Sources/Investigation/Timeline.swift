@@ -191,12 +191,27 @@ extension InvestigationStore {
   /// The first and the last number of the piece of events that follows `event`, or all; nil when there is none. A damaged file
   /// has gaps of any size between the numbers.
   fileprivate func events(after event: Int64?) throws(InvestigationError) -> ClosedRange<Int64>? {
-    try bounds("\(event.map { "WHERE id > \($0)" } ?? "") ORDER BY id LIMIT \(Timeline.piece)")
+    try inOrder(try bounds("\(event.map { "WHERE id > \($0)" } ?? "") ORDER BY id LIMIT \(Timeline.piece)")) { found in
+      event.map { found.lowerBound > $0 } ?? true
+    }
   }
 
   /// The same of the piece that comes before `event`, or last.
   fileprivate func events(before event: Int64?) throws(InvestigationError) -> ClosedRange<Int64>? {
-    try bounds("\(event.map { "WHERE id < \($0)" } ?? "") ORDER BY id DESC LIMIT \(Timeline.piece)")
+    try inOrder(try bounds("\(event.map { "WHERE id < \($0)" } ?? "") ORDER BY id DESC LIMIT \(Timeline.piece)")) {
+      found in
+      event.map { found.upperBound < $0 } ?? true
+    }
+  }
+
+  /// A file whose rows are not in the order of their numbers gives some again and again.
+  private func inOrder(
+    _ found: ClosedRange<Int64>?, _ isFurther: (ClosedRange<Int64>) -> Bool
+  ) throws(InvestigationError) -> ClosedRange<Int64>? {
+    guard found.map(isFurther) ?? true else {
+      throw InvestigationError("\(path) is damaged: its events are not in the order of their numbers.")
+    }
+    return found
   }
 
   private func bounds(_ selection: String) throws(InvestigationError) -> ClosedRange<Int64>? {

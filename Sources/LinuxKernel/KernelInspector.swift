@@ -61,6 +61,7 @@ public struct KernelInspector {
   private func addDevices(to state: inout KernelState) throws(TargetError) {
     let ownOperations = try? target.evaluate("(unsigned long)&iommu_dma_ops")
     var groups: [KVA: Int] = [:]
+    var domains: Set<KVA> = []
     for address in try allDevices() {
       guard let name = try reader.string("kobj.name", of: Self.device, at: address) else { continue }
       let bus =
@@ -78,14 +79,14 @@ public struct KernelInspector {
         device.usesIOMMU = (try? target.evaluate("((\(Self.device) *)\(address))->dma_iommu")).map { $0 != 0 }
       }
       if let group {
-        if groups[group] == nil { groups[group] = try add(group, to: &state) }
+        if groups[group] == nil { groups[group] = try add(group, to: &state, domains: &domains) }
         device.group = groups[group]
       }
       if let kept = try? reader.pointer([("iommu", Self.device), ("priv", "struct dev_iommu")], from: address) {
         let attachment = try? driver.attachment(kept, in: kernel)
         if let requester = attachment?.requester { device.requester = requester }
         device.attached = attachment?.domain
-        if let domain = attachment?.domain { add(domain: domain, to: &state) }
+        if let domain = attachment?.domain, domains.insert(domain).inserted { add(domain: domain, to: &state) }
       }
       if state.mapOperation == nil, let operation = mapOperation(ofDriverOf: address) {
         // One driver has them all, so the first device that it has taken can ask.
@@ -105,18 +106,21 @@ public struct KernelInspector {
   }
 
   /// Adds the group at `address` with its domains; returns its number.
-  private func add(_ address: KVA, to state: inout KernelState) throws(TargetError) -> Int {
+  private func add(
+    _ address: KVA, to state: inout KernelState, domains: inout Set<KVA>
+  ) throws(TargetError) -> Int {
     let group = KernelState.Group(
       id: Int(truncatingIfNeeded: try reader.value("id", of: Self.groupType, at: address) & 0xffff_ffff),
       defaultDomain: try reader.pointer("default_domain", of: Self.groupType, at: address),
       domain: try reader.pointer("domain", of: Self.groupType, at: address))
     state.groups.append(group)
-    for domain in [group.defaultDomain, group.domain] { if let domain { add(domain: domain, to: &state) } }
+    for case let domain? in [group.defaultDomain, group.domain] where domains.insert(domain).inserted {
+      add(domain: domain, to: &state)
+    }
     return group.id
   }
 
   private func add(domain pointer: KVA, to state: inout KernelState) {
-    guard state.domain(pointer) == nil else { return }
     let table = try? driver.domain(pointer, in: kernel)
     state.domains.append(
       KernelState.Domain(

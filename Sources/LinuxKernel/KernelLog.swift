@@ -22,7 +22,7 @@ public struct KernelLog: Sendable {
     let ring = try KernelLogRing(at: address, layout: layout, in: kernel)
 
     var records: [KernelLogRecord] = []
-    var withText = 0
+    var withText = 0, copied = 0
     for position in 0..<ring.recordCount {
       guard let descriptor = ring.descriptor(position), let info = ring.info(position) else { continue }
       switch descriptor.state {
@@ -34,6 +34,11 @@ public struct KernelLog: Sendable {
       case .damaged: withText += 1
       case .bytes(let bytes):
         withText += 1
+        copied += min(bytes.count, info.textLength)
+        // Where blocks overlap, a small ring would say more than memory holds.
+        guard copied <= ring.textCount else {
+          throw ring.damaged("its messages have more text than the \(ring.textCount) bytes in use")
+        }
         records.append(
           KernelLogRecord(
             sequence: info.sequence, time: info.time, level: info.level,

@@ -6,6 +6,7 @@ struct KernelLogRing {
   /// How many descriptors lie between the oldest and the newest, both included.
   let recordCount: Int
 
+  private let address: KVA
   private let layout: KernelLogLayout
   private let firstID: UInt64
   private let descriptors, infos: LittleEndianBytes
@@ -19,29 +20,26 @@ struct KernelLogRing {
     let ring = LittleEndianBytes(bytes: try kernel.bytes(at: address, count: layout.ringSize))
     func word(_ offset: Int) -> UInt64 { ring.integer(at: offset) ?? 0 }
     func half(_ offset: Int) -> UInt64 { ring.integer(at: offset, count: 4) ?? 0 }
-    func damaged(_ what: String) -> TargetError {
-      TargetError("The kernel's log at \(address) is damaged, or the symbols are another kernel's: \(what).")
-    }
-
     let countBits = half(layout.countBits)
     sizeBits = half(layout.sizeBits)
     let bases = [word(layout.descriptors), word(layout.infos), word(layout.data)]
     guard !bases.contains(0) else { throw KernelLog.notSetUp("the ring at \(address) has no memory") }
     // printk.c: LOG_BUF_LEN_MAX is 2^31 bytes, and there is a descriptor for every 32 of them.
     guard (1...31).contains(sizeBits), (1...26).contains(countBits) else {
-      throw damaged("2^\(countBits) messages and 2^\(sizeBits) bytes of text are no sizes that a kernel chooses")
+      throw Self.damaged(
+        address, "2^\(countBits) messages and 2^\(sizeBits) bytes of text are no sizes that a kernel chooses")
     }
 
     firstID = word(layout.tailID) & Self.idMask
     let lastID = word(layout.headID) & Self.idMask
     let used = ((lastID &- firstID) & Self.idMask) &+ 1
     guard used <= 1 << countBits, let recordCount = Int(exactly: used) else {
-      throw damaged("it has room for \(1 << countBits) messages and claims to hold \(used)")
+      throw Self.damaged(address, "it has room for \(1 << countBits) messages and claims to hold \(used)")
     }
     firstPosition = word(layout.tailPosition)
     let textUsed = word(layout.headPosition) &- firstPosition
     guard textUsed <= 1 << sizeBits else {
-      throw damaged("it has room for \(1 << sizeBits) bytes of text and claims to hold \(textUsed)")
+      throw Self.damaged(address, "it has room for \(1 << sizeBits) bytes of text and claims to hold \(textUsed)")
     }
 
     /// `count` elements of an array of 2^`bits`, from number `first` on and around its end.
@@ -62,7 +60,18 @@ struct KernelLogRing {
     text = try elements(bases[2], size: 1, bits: sizeBits, first: firstPosition, count: textUsed)
     self.recordCount = recordCount
     self.layout = layout
+    self.address = address
   }
+
+  private static func damaged(_ address: KVA, _ what: String) -> TargetError {
+    TargetError("The kernel's log at \(address) is damaged, or the symbols are another kernel's: \(what).")
+  }
+
+  /// The error of a ring that is `what` no kernel leaves behind.
+  func damaged(_ what: String) -> TargetError { Self.damaged(address, what) }
+
+  /// How many bytes of text are in use.
+  var textCount: Int { text.bytes.count }
 
   // printk_ringbuffer.h: the state is in the top two bits of a descriptor's word, its id in the rest.
   private static let idMask: UInt64 = ~0 >> 2

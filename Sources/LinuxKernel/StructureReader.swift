@@ -31,8 +31,9 @@ public final class StructureLayouts {
 
 /// Reads members of the kernel's structures from guest memory.
 public struct StructureReader {
-  /// Items of a list that are followed at most; a longer list is a broken one.
-  public static let listLimit = 1 << 16
+  /// Items of a list that are followed at most; a longer list is a broken one. What is done with devices, groups and domains
+  /// compares each with each.
+  public static let listLimit = 1 << 14
 
   private let layouts: StructureLayouts
   private let kernel: KernelMemory

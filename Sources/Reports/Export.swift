@@ -58,27 +58,36 @@ public struct Export: Sendable {
     if case .markdown(let template?) = form { _ = try ReportTemplate(template.text, name: template.name) }
   }
 
-  /// Writes what follows from `store`: `findings`, which are its own. An older file is replaced when all is written.
-  public func write(_ findings: Findings, of store: InvestigationStore) throws {
+  /// Writes what follows from `store`: `findings`, which are its own. An older file is replaced when all is written, and stays
+  /// as it was when `progress` stops that.
+  public func write(_ findings: Findings, of store: InvestigationStore, progress: WorkProgress? = nil) throws {
     let report = try Report(findings, store: store)
     try OutputFile.write(to: path) { file in
+      var pieces = 0
+      func put(_ text: String) throws {
+        if progress?.asks("writing", at: pieces) == true {
+          throw WorkProgress.interruption("writing \(path); nothing was written")
+        }
+        pieces += 1
+        try file.write(text)
+      }
       switch form {
-      case .markdown(nil): try file.write(report.markdown())
-      case .markdown(let template?): try file.write(report.markdown(template: template.text, name: template.name))
-      case .json: try JSONText.write(report.value) { try file.write($0) }
+      case .markdown(nil): try put(report.markdown())
+      case .markdown(let template?): try put(report.markdown(template: template.text, name: template.name))
+      case .json: try JSONText.write(report.value, emit: put)
       case .events(let kind):
         let rows = try report.rows(of: kind)
         guard rows.count > 0 else {
           throw ReportError("\(path) is not written: \(store.path) holds no \(kind.rawValue).")
         }
-        try CSVText.write(rows) { try file.write($0) }
-      case .picture(.map): try file.write(AddressMap(findings.check).svg)
+        try CSVText.write(rows, emit: put)
+      case .picture(.map): try put(AddressMap(findings.check).svg)
       case .picture(.walk):
         guard let walk = report.exhibits.lazy.compactMap(\.exhibit.walk).first else {
           throw ReportError(
             "\(path) is not written: no call was recorded whose table is known, so there is no walk to show.")
         }
-        try file.write(walk.svg)
+        try put(walk.svg)
       }
     }
   }

@@ -6,17 +6,23 @@ import Mustache
 /// whichever way it is inserted.
 struct ReportTemplate {
   private let template: MustacheTemplate
+  private let name: String
+  /// Bytes of the template itself.
+  private let size: Int
 
   /// Bytes of a template, and sections within sections: parsing and rendering go one call deeper for each.
   private static let sizeLimit = 1 << 20, depthLimit = 32
   /// Characters of one tag that is no comment.
   private static let tagLimit = 200
+  /// Bytes that a report may have, as far as its sections and what they insert go.
+  static let reportLimit = 256 << 20
   /// On a line of its own before the text: what is inserted is Markdown, and no HTML to be escaped again.
   private static let head = "{{% CONTENT_TYPE:TEXT}}\n"
 
   /// The template `text`; `name` is what an error calls it.
   init(_ text: String, name: String) throws(ReportError) {
     try Self.validate(text, name: name)
+    (self.name, size) = (name, text.utf8.count)
     do { template = try MustacheTemplate(string: Self.head + text) } catch {
       let parser = error as? MustacheTemplate.ParserError
       let line = max((parser?.context.lineNumber ?? 2) - 1, 1)
@@ -25,7 +31,15 @@ struct ReportTemplate {
   }
 
   /// The report as this template has it.
-  func render(_ value: ReportValue) -> String { template.render(TemplateValue(value: value)) }
+  func render(_ value: ReportValue) throws(ReportError) -> String {
+    let room = TemplateRoom(Self.reportLimit, section: size)
+    let text = template.render(TemplateValue(value: value, room: room))
+    if room.isUsedUp {
+      throw ReportError(
+        "\(name) would make a report of more than \(Self.reportLimit >> 20) MiB: repeat less in its sections.")
+    }
+    return text
+  }
 
   /// Refuses what is not meant for templates, and what would take the parser too deep.
   private static func validate(_ text: String, name: String) throws(ReportError) {
@@ -68,14 +82,39 @@ struct ReportTemplate {
   }
 }
 
+/// How much may still be written: sections within sections multiply.
+private final class TemplateRoom {
+  private var bytes: Int
+  private let section: Int
+  private(set) var isUsedUp = false
+
+  /// Room for `bytes`; a section once is `section` of them, whichever it is.
+  init(_ bytes: Int, section: Int) { (self.bytes, self.section) = (bytes, section) }
+
+  /// Whether there is room for a section once more.
+  func takesSection() -> Bool { takes(section) }
+
+  /// `text`, or nothing where there is no room for it.
+  func admitted(_ text: String) -> String { takes(text.utf8.count) ? text : "" }
+
+  private func takes(_ count: Int) -> Bool {
+    isUsedUp = isUsedUp || count > bytes
+    if !isUsedUp { bytes -= count }
+    return !isUsedUp
+  }
+}
+
 /// A part of a report as a template sees it.
 ///
 /// A part that is not known ends the look-up: a name in a section never means another part of the same name around it.
 private struct TemplateValue: MustacheParent, MustacheCustomRenderable {
   let value: ReportValue
+  let room: TemplateRoom
 
   /// As Markdown.
-  var renderText: String {
+  var renderText: String { room.admitted(markdown) }
+
+  private var markdown: String {
     switch value {
     case .sentence(let text): MarkdownText.prose(text, inTable: true)
     case .literal(let text): MarkdownText.code(text, inTable: true)
@@ -101,14 +140,14 @@ private struct TemplateValue: MustacheParent, MustacheCustomRenderable {
     guard case .object(let parts) = value else { return nil }
     if let part = parts.first(where: { $0.name == name }) {
       switch part.value {
-      case .list(let list): return TemplateList(values: (0..<list.shown).map { TemplateValue(value: list[$0]) })
+      case .list(let list): return TemplateList(list: list, room: room)
       case .flag(let flag): return flag
-      default: return TemplateValue(value: part.value)
+      default: return TemplateValue(value: part.value, room: room)
       }
     }
     for (suffix, count) in [("_count", \ReportList.count), ("_more", \ReportList.more)] where name.hasSuffix(suffix) {
       let list = parts.first { $0.name == name.dropLast(suffix.count) }
-      if case .list(let list)? = list?.value { return TemplateValue(value: .number(list[keyPath: count])) }
+      if case .list(let list)? = list?.value { return TemplateValue(value: .number(list[keyPath: count]), room: room) }
     }
     return nil
   }
@@ -116,10 +155,18 @@ private struct TemplateValue: MustacheParent, MustacheCustomRenderable {
 
 /// A list as a template sees it.
 private struct TemplateList: MustacheSequence, MustacheCustomRenderable {
-  let values: [TemplateValue]
-  var renderText: String { values.map(\.renderText).joined(separator: ", ") }
-  var isNull: Bool { values.isEmpty }
-  func makeIterator() -> IndexingIterator<[TemplateValue]> { values.makeIterator() }
+  let list: ReportList
+  let room: TemplateRoom
+  var renderText: String { map(\.renderText).joined(separator: ", ") }
+  var isNull: Bool { list.shown == 0 }
+
+  func makeIterator() -> AnyIterator<TemplateValue> {
+    var positions = (0..<list.shown).makeIterator()
+    return AnyIterator {
+      guard let position = positions.next(), room.takesSection() else { return nil }
+      return TemplateValue(value: list[position], room: room)
+    }
+  }
 }
 
 extension ReportList {

@@ -40,6 +40,16 @@ import Testing
     }
   }
 
+  /// A number of two bytes takes fifty in memory.
+  @Test func aCaptureHasALimit() throws {
+    func refusals(_ count: Int) -> [String] {
+      Texts.reader.read(Array("{\"root\": [\(String(repeating: "1,", count: count))1]}".utf8), name: "a.json").refusals
+        .map(\.reason)
+    }
+    #expect(refusals(1 << 20 + 1) == ["It is JSON with more than 1048576 values, which is no capture."])
+    #expect(refusals(1 << 10) == [])
+  }
+
   @Test func everyLineIsAccountedFor() throws {
     for file in Self.files { #expect(try Texts.read(fixture: file).isComplete, "\(file)") }
   }

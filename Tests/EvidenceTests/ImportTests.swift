@@ -120,5 +120,18 @@ import Testing
       complaint(workspace.file("zipped")) == "zipped is compressed: unpack it first, as `zcat zipped > FILE` does.")
     #expect(complaint(workspace.file("binary")) == "binary is not a text: it has bytes of value 0.")
     #expect(complaint(workspace.file("text")) == nil)
+    #expect(mkfifo(workspace.file("pipe"), 0o600) == 0)
+    #expect(complaint(workspace.file("pipe")) == "pipe is not a file.")
+    #expect(complaint("/dev/zero") == "/dev/zero is not a file.")
+    _ = try workspace.write("lines", [UInt8](repeating: 0x0a, count: EvidenceFile.lineLimit))
+    #expect(complaint(workspace.file("lines")) == nil)
+    _ = try workspace.write("lines", [UInt8](repeating: 0x0a, count: EvidenceFile.lineLimit + 1))
+    #expect(
+      complaint(workspace.file("lines"))
+        == "lines has more than 10000000 lines: cut it to the part that matters.")
+    let end = open(workspace.file("large"), O_WRONLY | O_CREAT, 0o600)
+    #expect(ftruncate(end, off_t(EvidenceFile.limit + 1)) == 0 && close(end) == 0)
+    #expect(
+      complaint(workspace.file("large")) == "large has more than 256 MiB: cut it to the part that matters.")
   }
 }

@@ -52,8 +52,8 @@ let package = Package(
     .executableTarget(
       name: "Fuzz",
       dependencies: [
-        "CFuzzer", "PageTables", "GuestMemory", "IOMMUModel", "RISCVInterpreter", "XuanTie", "Investigation",
-        "Evidence", "Reports", "Simulation", .product(name: "GRDB", package: "GRDB.swift"),
+        "CFuzzer", "CZlib", "PageTables", "GuestMemory", "IOMMUModel", "LinuxKernel", "RISCVInterpreter", "XuanTie",
+        "Investigation", "Evidence", "Reports", "Simulation", .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: instrumented,
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]),

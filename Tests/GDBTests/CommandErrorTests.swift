@@ -19,6 +19,54 @@ import Testing
     try expectKnown(output, "errors-without-guest.txt")
   }
 
+  /// What an error quotes of a page that somebody pasted.
+  @Test func onLongLines() async throws {
+    let output = try await Guest.alone(
+      """
+      python
+      import re
+      for line in "iommu " + "x" * 5000, "iommu walk " + "x" * 5000, "iommu walk 1 -" + "x" * 5000:
+        try: gdb.execute(line)
+        except gdb.error as error: print(re.sub("x{9,}", "X", str(error)), len(str(error)) <= 1005)
+      """)
+    #expect(
+      output == """
+        'X ... X' is not an iommu command. `help iommu` lists them. True
+        IOVA 'X ... X' is not an address or number: No symbol table is loaded.  Use the "file" command. True
+        -X ... X is not an option of this command. Usage: iommu walk IOVA [-device BDF | -domain EXPR | -root GPA -mode MODE] \
+        [-device-walk] [-json] True
+
+        """)
+  }
+
+  /// What GDB hands on of an expression or a value is an answer or a sentence, whatever stands there.
+  @Test func onArgumentsOfFunctionsAndParameters() async throws {
+    let output = try await Guest.alone(
+      Guest.attempts([
+        "p $iommu_walk()", "p $iommu_walk(1, 2)", "p $iommu_index(1)", "p $iommu_index({1,2}, 0)", "p $iommu_walk(*0)",
+        "set iommu qemu-pid 4294963200", "show iommu qemu-pid",
+      ]) + "\npython print(gdb.execute('iommu \\v', to_string=True).splitlines()[0])")
+    #expect(
+      output == """
+        (gdb) p $iommu_walk()
+        Too few arguments. Usage: $iommu_walk(IOVA)
+        (gdb) p $iommu_walk(1, 2)
+        Too many arguments. Usage: $iommu_walk(IOVA)
+        (gdb) p $iommu_index(1)
+        Too few arguments. Usage: $iommu_index(IOVA, LEVEL)
+        (gdb) p $iommu_index({1,2}, 0)
+        $iommu_index(IOVA, LEVEL) is about numbers: Cannot convert value to long.
+        (gdb) p $iommu_walk(*0)
+        $iommu_walk(IOVA) is about numbers: Cannot access memory at address 0x0
+        (gdb) set iommu qemu-pid 4294963200
+        qemu_pid must be a process id.
+        (gdb) show iommu qemu-pid
+        qemu-pid is 0.
+        Decode an IOMMU driver's map calls and check the tables they make.
+
+        """)
+  }
+
   @Test func withSymbolsOnly() async throws {
     let output = try await Guest.alone(
       "file build/lab/guest/guest.elf\n"

@@ -161,6 +161,13 @@ import Testing
         def __index__(self): shrinking.clear(); return 1
       shrinking = [Shrink(), 2, 3]
       print(_core._copy(shrinking))
+      class Grow:
+        def __index__(self): growing.append(self); return 1
+      growing = [Grow(), 2]
+      print(_core._copy(growing), len(growing))
+      many = [1]
+      for _ in range(60): many = [many, many]
+      show(_core._copy, many)
       """)
     #expect(
       output == """
@@ -173,6 +180,8 @@ import Testing
         -7
         value[0] is nested deeper than 64 levels.
         [1]
+        [1, 2] 3
+        InvalidArgument: value has more than 1048576 parts.
 
         """)
   }

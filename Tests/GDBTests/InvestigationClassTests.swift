@@ -38,12 +38,13 @@ import Testing
           [functools.partial(_thread.interrupt_main), functools.partial(method, *arguments)])))
         except KeyboardInterrupt as error: print("KeyboardInterrupt:", error)
       for method in (investigation.check, investigation.diagnose, investigation.hypotheses, investigation.timeline,
-                     investigation.markdown): interrupted(method)
+                     investigation.markdown, investigation.calls, investigation.translations): interrupted(method)
+      interrupted(investigation.export, "report.json")
       interrupted(investigation.import_texts, [fixtures + "/field-notes.txt"])
       print(len(investigation.calls()), investigation.diagnose()[:40])
       """, in: host)
     #expect(
-      output == String(repeating: "KeyboardInterrupt: Interrupted.\n", count: 6)
+      output == String(repeating: "KeyboardInterrupt: Interrupted.\n", count: 9)
         + "120 1. the root is indexed with shift 48, PG\n")
   }
 

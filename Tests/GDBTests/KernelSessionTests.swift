@@ -10,6 +10,35 @@ import Testing
     continue
     """
 
+  /// Three pages of tables that say sixty-seven million records, and a text without an end.
+  @Test func whatTheGuestSaysHasALimit() async throws {
+    let output = try await Guest().debug(
+      """
+      python
+      from iommulens.gdb.debugger import Debugger
+      from iommulens.gdb.state import session
+      write = gdb.selected_inferior().write_memory
+      pages = [0x88000000, 0x88001000, 0x88002000]
+      for page, below in zip(pages, pages[1:]): write(page, (below >> 2 | 1).to_bytes(8, "little") * 512)
+      write(pages[2], (0x80000000 >> 2 | 7).to_bytes(8, "little") * 512)
+      count = 0
+      def take(record):
+        global count
+        count += 1
+      try: session().dump(take, root=pages[0], form="records")
+      except Exception as error: print(count, error)
+      write(0x88003000, b"x" * 8192)
+      print(len(Debugger().string("(char *)0x88003000")), Debugger().string("(char *)0x88004ffe"))
+      end
+      """)
+    #expect(
+      output == """
+        1048576 The tables have more to show than 1048576 records: narrow it with -iova or -flags.
+        4096 xx
+
+        """)
+  }
+
   /// The field notes' call: decoded at its entry, shown when it has returned, walked both ways.
   @Test func theFieldNotesCallUnderTheWrongShift() async throws {
     let output = try await Guest().debug(

@@ -121,6 +121,10 @@ import Testing
         == "The core \(folder.path)/core is malformed at byte 0x28: e_phnum is PN_XNUM, but e_shoff is 0. "
         + "Write it again with dump-guest-memory FILE.")
     #expect(
+      text { try open(bytes.patched(40, UInt64(64)).patched(108, UInt32.max)) }
+        == "The core \(folder.path)/core is malformed at byte 0x38: it has 4294967295 program headers, more than 1048576. "
+        + "Write it again with dump-guest-memory FILE.")
+    #expect(
       text { try open(bytes.patched(40, UInt64(0x4000))) }
         == "\(folder.path)/core is truncated: section header 0 ends at byte 0x4040, the file has \(hex(UInt64(bytes.count))). "
         + "Write it again, with room on the disk, and wait until it is complete.")

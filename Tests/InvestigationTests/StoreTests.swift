@@ -227,6 +227,41 @@ import Testing
     #expect(TablePages.collect(contexts: [], roots: [domain.root], memory: driver.memory).count == 1)
   }
 
+  /// Many roots over the same tables, as a device table of the largest size can name them.
+  @Test func tablesThatRootsShareAreGoneThroughOnce() {
+    let driver = SimulatedDriver()
+    let domain = driver.domain(of: nil)
+    for page in 0..<64 { driver.map(domain, UInt64(page) << 21, to: 0x1_0000_0000) }
+    let table = driver.memory[domain.root.address.rawValue]
+    let roots = (0..<100).map { number in
+      let place = GPA(0x8800_0000 + UInt64(number) << 12)
+      driver.memory[place.rawValue] = table
+      return TableRoot(address: place, mode: domain.root.mode)
+    }
+    var parts = 0
+    let progress = WorkProgress { step in
+      parts = step.done
+      return false
+    }
+    #expect(TablePages.collect(contexts: [], roots: roots, memory: driver.memory, progress: progress).count == 165)
+    #expect(parts == 0, "asked again after 1024 of \(100 * 66) tables")
+  }
+
+  @Test func aNoteHasALimit() throws {
+    let store = try InvestigationStore(path: workspace.file("a.iommulens"), side: "test")
+    try store.append(note: String(repeating: "x", count: 1 << 20))
+    #expect(
+      throws: InvestigationError(
+        "A note has 1 MiB at most, and this one has 1048577 bytes: write it into a file and import that.")
+    ) { try store.append(note: String(repeating: "x", count: 1 << 20 + 1)) }
+    #expect(try store.notes().count == 1)
+  }
+
+  @Test func aFactIsStoredWhenItIsNew() throws {
+    let store = try InvestigationStore(path: workspace.file("a.iommulens"), side: "test")
+    #expect(try [store.setFact("a", "1"), store.setFact("a", "1"), store.setFact("a", "2")] == [true, false, true])
+  }
+
   // MARK: Several processes
 
   @Test func aKilledWriterLosesNothingThatWasStored() throws {

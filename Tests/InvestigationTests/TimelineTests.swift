@@ -1,3 +1,4 @@
+import Foundation
 import GRDB
 import IOMMUModel
 import LinuxKernel
@@ -34,6 +35,29 @@ import Testing
       }
       return "\(entry.id.rawValue) \(entry.side) \(what)"
     }
+  }
+
+  /// One flipped byte in a file: the fifty-second event of fifty-five has the number 97 among those of its neighbours.
+  @Test func eventsThatAreNotInTheOrderOfTheirNumbersAreToldAsDamage() throws {
+    let path = workspace.file("damaged.iommulens")
+    var place = 0
+    do {
+      let store = try InvestigationStore(path: path, side: "test")
+      for number in 1...55 { try store.append(note: "\(number)") }
+    }
+    try DatabaseQueue(path: path).write { db in
+      place = (try Int.fetchOne(db, sql: "SELECT rootpage - 1 FROM sqlite_schema WHERE name = 'event'") ?? 0) * 4096
+    }
+    var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
+    // SQLite's file format: a leaf's header of 8 bytes, then where each cell is; a cell has its size and its number first.
+    let pointer = place + 8 + 51 * 2
+    let cell = place + Int(bytes[pointer]) << 8 + Int(bytes[pointer + 1])
+    #expect(bytes[place] == 0x0d && bytes[cell + 1] == 52)
+    bytes[cell + 1] = 97
+    try Data(bytes).write(to: URL(filePath: path))
+    let damaged = try InvestigationStore(path: path, side: "test")
+    let error = InvestigationError("\(path) is damaged: its events are not in the order of their numbers.")
+    #expect(throws: error) { try entries(damaged) }
   }
 
   private func run(_ iova: UInt64, before: [UInt64: UInt64], after: [UInt64: UInt64]) -> RecordedTranslation {

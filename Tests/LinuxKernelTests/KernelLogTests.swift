@@ -111,6 +111,21 @@ import Testing
         + "these are not the kernel's symbols.")
   }
 
+  /// Every block reaches to the end of the text: together they would say many times what the ring holds.
+  @Test func blocksThatOverlap() {
+    let log = SimulatedLog(countBits: 6, sizeBits: 12, fitsExactly: false)
+    for _ in 0..<40 { log.write(Array("12345678".utf8)) }
+    let end = UInt64(0) &- 1 << 12 &+ 40 * 16
+    for slot in 0..<64 {
+      log.memory.write(end, at: SimulatedLog.descriptors + UInt64(slot) * 40 + 32)
+      log.memory.write(0xffff, count: 2, at: SimulatedLog.infos + UInt64(slot) * 56 + 26)
+    }
+    #expect(
+      failure(log)
+        == "The kernel's log at \(SimulatedLog.ring) is damaged, or the symbols are another kernel's: its messages have more "
+        + "text than the 640 bytes in use.")
+  }
+
   @Test func sizesThatCannotBe() {
     func failure(_ offset: UInt64, _ value: UInt64, count: Int = 8) -> String {
       let log = small()

@@ -37,7 +37,31 @@ import Testing
     #expect(try render("{{calls}}{{summary}}{{.}}") == ", , , , , , ")
     let value = ReportValue.object([("a", .text("outer")), ("b", .object([("a", .nothing), ("c", .number(0))]))])
     let template = try ReportTemplate("{{a}}{{#b}}[{{a}}{{#a}}a{{/a}}{{#c}}c{{/c}}{{c}}]{{/b}}", name: "x")
-    #expect(template.render(value) == "outer[0]")
+    #expect(try template.render(value) == "outer[0]")
+  }
+
+  /// A small template over a small list, a hundred thousand times over in its sections, is more than memory holds.
+  @Test func sectionsWithinSectionsHaveALimit() throws {
+    let list = ReportValue.object([("l", .nothing)])
+    func nested(_ depth: Int) -> ReportValue {
+      .object([("l", depth == 0 ? .nothing : .list(ReportList(0..<50) { _ in nested(depth - 1) }))])
+    }
+    func error(_ template: String, _ value: ReportValue) -> ReportError? {
+      do throws(ReportError) {
+        _ = try ReportTemplate(template, name: "mine").render(value)
+        return nil
+      } catch { return error }
+    }
+    let sections =
+      String(repeating: "{{#l}}", count: 6) + String(repeating: "x", count: 1 << 14)
+      + String(repeating: "{{/l}}", count: 6)
+    let limit = ReportError("mine would make a report of more than 256 MiB: repeat less in its sections.")
+    #expect(error(sections, nested(6)) == limit)
+    #expect(error(sections, nested(2)) == nil)
+    #expect(error("{{#l}}" + String(repeating: "x", count: 1 << 19) + "{{#l}}x{{/l}}{{/l}}", nested(2)) == limit)
+    let long = ReportValue.object([("t", .markup(String(repeating: "x", count: 1 << 20)))])
+    #expect(error(String(repeating: "{{t}}", count: 300), long) == limit)
+    #expect(error("{{#l}}x{{/l}}", list) == nil)
   }
 
   @Test func whatIsWrongIsSaidWithItsLine() {

@@ -20,9 +20,14 @@ from .arguments import (
     number,
     selector,
 )
-from .debugger import Debugger, arguments, names_above, registers, require_guest, stack_pointer, step_in_target
+from .debugger import Debugger, arguments, frames, names_above, registers, require_guest, stack_pointer, step_in_target
 from .state import ensure_open, on_qemu, record_facts, session, settle
 from .terminal import emit, write
+
+
+def _brief(text, limit=1000):
+    """An error's text without the middle of what it quotes, where somebody has pasted a page into a command line."""
+    return text if len(text) <= limit else "%s ... %s" % (text[: limit // 2], text[-limit // 2 :])
 
 
 class Command(gdb.Command):
@@ -52,10 +57,8 @@ class Command(gdb.Command):
             if on_qemu() and session().is_open():
                 session().flush()
             return action()
-        except gdb.GdbError:
-            raise
-        except (_core.Error, gdb.error) as error:
-            raise gdb.GdbError(str(error)) from None
+        except (_core.Error, gdb.error, gdb.GdbError) as error:
+            raise gdb.GdbError(_brief(str(error))) from None
         except KeyboardInterrupt:
             raise gdb.GdbError("Interrupted.") from None
 
@@ -171,8 +174,9 @@ class Iommu(gdb.Command):
         super().__init__("iommu", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
 
     def invoke(self, argument, from_tty):
-        if argument:
-            raise gdb.GdbError("'%s' is not an iommu command. `help iommu` lists them." % argument.split()[0])
+        words = argument.split()
+        if words:
+            raise gdb.GdbError("'%s' is not an iommu command. `help iommu` lists them." % _brief(words[0], 80))
         gdb.execute("help iommu")
 
 
@@ -322,11 +326,10 @@ def _call_in_frames():
         raise gdb.GdbError("The guest is not stopped: there is no frame to read arguments from.") from None
     # Up from the selected frame; from the newest one when the user has gone above the call.
     for start in (frame, gdb.newest_frame()):
-        while start is not None:
-            function = known.get(start.name())
+        for candidate in frames(start):
+            function = known.get(candidate.name())
             if function is not None:
-                return function, start
-            start = start.older()
+                return function, candidate
     raise gdb.GdbError(
         "Not stopped in a map or unmap call: neither %s is on the stack. `iommu break map` stops in one."
         % " nor ".join(sorted(known))
@@ -358,10 +361,9 @@ def _translation_in_frames():
     if frame.pc() == start:
         # The System V ABI's second to fourth argument registers: the first one says where the answer goes.
         return [int(frame.read_register(name)) & 0xFFFFFFFFFFFFFFFF for name in ("rsi", "rdx", "rcx")]
-    while frame is not None:
-        if frame.name() == function["symbol"]:
-            return arguments(frame, function["symbol"], function["parameters"])
-        frame = frame.older()
+    for candidate in frames(frame):
+        if candidate.name() == function["symbol"]:
+            return arguments(candidate, function["symbol"], function["parameters"])
     raise gdb.GdbError(
         "This thread is not in a translation: %s is not on its stack. `iommu break translate` stops in one."
         % function["symbol"]

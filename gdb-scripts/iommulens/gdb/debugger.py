@@ -25,9 +25,9 @@ class Debugger:
             value = gdb.parse_and_eval(expression)
             # Linux declares `linux_banner[]` without a size, which GDB takes for an empty array.
             if value.type.strip_typedefs().code == gdb.TYPE_CODE_ARRAY:
-                value = value.address.cast(gdb.lookup_type("char").pointer())
-            return value.string(errors="replace")
-        except (gdb.error, UnicodeError) as error:
+                value = value.address
+            return _text_at(int(value) & 0xFFFFFFFFFFFFFFFF)
+        except (gdb.error, ValueError, OverflowError) as error:
             raise _core.TargetError("`%s`: %s" % (expression, _sentence(error))) from None
 
     def parameters(self, function):
@@ -149,6 +149,22 @@ class Debugger:
             raise _core.TargetError("`monitor %s`: %s" % (command, _sentence(error))) from None
 
 
+def _text_at(address, limit=4096):
+    """The bytes before the first NUL, at most so many, as text. GDB's own way reads on until there is one, through all memory."""
+    found, block = b"", 256
+    while len(found) < limit and b"\0" not in found:
+        # Pieces end with a block, because there may be no memory behind it.
+        place = address + len(found)
+        try:
+            found += bytes(gdb.selected_inferior().read_memory(place, block - place % block))
+        except gdb.MemoryError:
+            # A program's file ends anywhere.
+            if block == 1:
+                raise
+            block = 1
+    return found.partition(b"\0")[0].decode(errors="replace")
+
+
 def _has_call(function, stack, limit=32):
     frame = gdb.newest_frame()
     for _ in range(limit):
@@ -174,13 +190,19 @@ def _interrupts_above(frame, stack):
     return 0 <= stack - (saved & 0xFFFFFFFFFFFFFFFF) < 1 << 14
 
 
+def frames(frame, limit=256):
+    """A frame and those above it. A stack that somebody has written over may look as if it had no end."""
+    while frame is not None and limit > 0:
+        yield frame
+        frame = frame.older()
+        limit -= 1
+
+
 def _frame_of(function):
     """The frame of `function` that the selected thread is in, the innermost; None without one."""
-    frame = gdb.newest_frame()
-    for _ in range(32):
-        if frame is None or frame.name() == function:
+    for frame in frames(gdb.newest_frame(), 32):
+        if frame.name() == function:
             return frame
-        frame = frame.older()
     return None
 
 
@@ -214,6 +236,8 @@ def return_places(function):
             block = block.superblock
         if block is None:
             raise gdb.GdbError("%s has no debug information: this QEMU was stripped." % function)
+        if block.end - block.start > 1 << 20:
+            raise gdb.GdbError("%s has %d bytes by its symbols, which are another program's." % (function, block.end - block.start))
         code = gdb.selected_inferior().architecture().disassemble(block.start, block.end - 1)
     except (gdb.error, RuntimeError) as error:
         raise gdb.GdbError("%s cannot be disassembled: %s" % (function, error)) from None

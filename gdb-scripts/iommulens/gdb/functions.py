@@ -6,6 +6,17 @@ from .. import _core
 from .state import session
 
 
+def _numbers(arguments, usage):
+    """The arguments as numbers, as many as `usage` has: GDB passes whatever somebody has written."""
+    count = usage.count(",") + 1
+    if len(arguments) != count:
+        raise gdb.GdbError("Too %s arguments. Usage: %s" % ("few" if len(arguments) < count else "many", usage))
+    try:
+        return [int(argument) for argument in arguments]
+    except (gdb.error, OverflowError, ValueError) as error:
+        raise gdb.GdbError("%s is about numbers: %s" % (usage, str(error).strip())) from None
+
+
 class Walk(gdb.Function):
     # GDB prints this as it stands, so it is not indented.
     """Where the specification walk sends an IOVA.
@@ -16,11 +27,12 @@ The table is that of `set iommu device`, else that of the last recorded call."""
     def __init__(self):
         super().__init__("iommu_walk")
 
-    def invoke(self, iova):
+    def invoke(self, *arguments):
         from . import parameters
 
+        (iova,) = _numbers(arguments, "$iommu_walk(IOVA)")
         try:
-            found = session().translate(int(iova) & 0xFFFFFFFFFFFFFFFF, device=parameters.value("device"))
+            found = session().translate(iova & 0xFFFFFFFFFFFFFFFF, device=parameters.value("device"))
         except _core.Error as error:
             raise gdb.GdbError(str(error)) from None
         return gdb.Value(found or 0).cast(gdb.lookup_type("unsigned long"))
@@ -34,9 +46,10 @@ $iommu_index(IOVA, LEVEL)"""
     def __init__(self):
         super().__init__("iommu_index")
 
-    def invoke(self, iova, level):
+    def invoke(self, *arguments):
+        iova, level = _numbers(arguments, "$iommu_index(IOVA, LEVEL)")
         try:
-            return session().index(int(iova) & 0xFFFFFFFFFFFFFFFF, int(level))
+            return session().index(iova & 0xFFFFFFFFFFFFFFFF, level)
         except _core.Error as error:
             raise gdb.GdbError(str(error)) from None
 

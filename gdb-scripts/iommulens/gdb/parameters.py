@@ -29,12 +29,18 @@ class _Parameter(gdb.Parameter):
         self.__doc__ = documentation
         arguments = ("iommu " + name, gdb.COMMAND_DATA, kind)
         super().__init__(*arguments, *([choices] if choices else []))
-        self.value = default
+        self.value = self._accepted = default
         self._name = name
 
     def get_set_string(self):
         if self._name in ("memory", "qemu-pid") and len(_values) == 4:
-            session().prefer(_values["memory"].value, _values["qemu-pid"].value)
+            try:
+                session().prefer(_values["memory"].value, _values["qemu-pid"].value)
+            except _core.Error as error:
+                # GDB has set it already.
+                self.value = self._accepted
+                raise gdb.GdbError(str(error)) from None
+        self._accepted = self.value
         return ""
 
     def get_show_string(self, shown):

@@ -21,7 +21,7 @@ func require(_ condition: Bool, _ rule: @autoclosure () -> String) {
     [
       "tables": TableSurface.self, "device": DeviceSurface.self, "core": CoreSurface.self, "text": TextSurface.self,
       "template": TemplateSurface.self, "names": NameSurface.self, "investigation": InvestigationSurface.self,
-      "function": FunctionSurface.self,
+      "function": FunctionSurface.self, "kernel": KernelSurface.self,
     ]
   }
 

@@ -1,0 +1,1 @@
+../../../LinuxKernelTests/Support/SimulatedLog.swift
