@@ -88,9 +88,7 @@ class Debugger:
 
     def connection(self):
         connection = getattr(gdb.selected_inferior(), "connection", None)
-        if connection is None or connection.type not in ("remote", "extended-remote"):
-            return None
-        return connection.details
+        return connection.details if is_remote(connection) else None
 
     def is_inside(self, function, thread, stack):
         """Whether a call of `function` is on the stack of a thread, entered with that stack pointer; of any where None."""
@@ -147,6 +145,11 @@ class Debugger:
             return gdb.execute("monitor %s" % command, to_string=True)
         except gdb.error as error:
             raise _core.TargetError("`monitor %s`: %s" % (command, _sentence(error))) from None
+
+
+def is_remote(connection):
+    """Whether a connection leads to a stub."""
+    return connection is not None and connection.type in ("remote", "extended-remote")
 
 
 def _has_call(function, stack, limit=32):
@@ -223,7 +226,7 @@ def return_places(function):
 
 def require_guest():
     """An error that says what to do unless GDB is connected to a 64-bit RISC-V guest."""
-    from .state import session
+    from .state import absence, session
 
     if session().side() == "qemu":
         raise gdb.GdbError(
@@ -231,7 +234,7 @@ def require_guest():
             "to QEMU's gdbstub. Here, in QEMU, `iommu break translate` and `iommu record translate`."
         )
     if Debugger().connection() is None:
-        raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
+        raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`." + absence())
     try:
         name = gdb.selected_inferior().architecture().name()
     except (AttributeError, gdb.error):

@@ -3,7 +3,7 @@
 import gdb
 
 from .. import _core
-from .state import session
+from .state import absence, follow_target, session
 
 
 class Walk(gdb.Function):
@@ -16,11 +16,15 @@ The table is that of `set iommu device`, else that of the last recorded call."""
     def __init__(self):
         super().__init__("iommu_walk")
 
-    def invoke(self, iova):
+    def invoke(self, *arguments):
         from . import parameters
 
+        (iova,) = _numbers(arguments, "$iommu_walk(IOVA)", 1)
+        follow_target()
         try:
-            found = session().translate(int(iova) & 0xFFFFFFFFFFFFFFFF, device=parameters.value("device"))
+            found = session().translate(iova & 0xFFFFFFFFFFFFFFFF, device=parameters.value("device"))
+        except _core.TargetError as error:
+            raise gdb.GdbError(str(error) + absence()) from None
         except _core.Error as error:
             raise gdb.GdbError(str(error)) from None
         return gdb.Value(found or 0).cast(gdb.lookup_type("unsigned long"))
@@ -34,11 +38,22 @@ $iommu_index(IOVA, LEVEL)"""
     def __init__(self):
         super().__init__("iommu_index")
 
-    def invoke(self, iova, level):
+    def invoke(self, *arguments):
+        iova, level = _numbers(arguments, "$iommu_index(IOVA, LEVEL)", 2)
         try:
-            return session().index(int(iova) & 0xFFFFFFFFFFFFFFFF, int(level))
+            return session().index(iova & 0xFFFFFFFFFFFFFFFF, level)
         except _core.Error as error:
             raise gdb.GdbError(str(error)) from None
+
+
+def _numbers(arguments, form, count):
+    """The arguments as numbers; an error with the function's form where they are something else."""
+    if len(arguments) != count:
+        raise gdb.GdbError("%s takes %d argument%s, not %d." % (form, count, "s"[: count > 1], len(arguments)))
+    try:
+        return [int(argument) for argument in arguments]
+    except (gdb.error, ValueError) as error:
+        raise gdb.GdbError("%s takes numbers: %s" % (form, error)) from None
 
 
 def register():
