@@ -49,8 +49,8 @@ import Testing
     Fault(name: "qemu-killed-while-recording", happens: "python Deadly(20)\npython attempt('continue')"),
     Fault(name: "monitor-quit", happens: "python attempt('monitor quit')"),
     Fault(name: "disconnect", happens: "disconnect", again: Fault.both),
-    Fault(name: "detach", happens: "detach", again: Fault.both),
-    Fault(name: "kill", happens: "python attempt('kill')"),
+    Fault(name: "detach", happens: "detach"),
+    Fault(name: "kill", happens: "python answer('kill')"),
     Fault(name: "run", happens: "python attempt('run')", again: Fault.another),
     Fault(
       name: "another-qemu", happens: "python boot('two', '--root-shift', '30')\npython reach('two')",
