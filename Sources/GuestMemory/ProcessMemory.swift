@@ -5,8 +5,8 @@ public import PageTables
 /// The RAM of a running QEMU, read from its process without stopping it: process_vm_readv(2).
 ///
 /// Needs the permission to trace that process. Nothing is resident; ``readPages(_:into:)`` reads up to 1024 pages
-/// with one system call. Where regions overlap, the first wins. The process is known by its id alone: open again
-/// after QEMU restarts.
+/// with one system call. Where regions overlap, the first wins. When the process has ended nothing is read any more, also
+/// where another one has its id by then: open again after QEMU restarts.
 public struct ProcessMemory: PhysicalMemory, Sendable {
   /// Guest-physical addresses, and where in the process they lie.
   public struct Region: Hashable, Sendable {
@@ -24,6 +24,7 @@ public struct ProcessMemory: PhysicalMemory, Sendable {
 
   /// The process.
   public let pid: Int32
+  private let process: LiveProcess
   private let table: RangeTable
 
   /// UIO_MAXIOV: more vectors in one call are EINVAL.
@@ -35,7 +36,9 @@ public struct ProcessMemory: PhysicalMemory, Sendable {
   /// ``MemoryError/processUnreadable(pid:address:reason:)``.
   public init(pid: Int32, regions: [Region]) throws(MemoryError) {
     guard !regions.isEmpty else { throw .noMemory(place: "Process \(pid)") }
+    guard let process = LiveProcess(pid: pid) else { throw .processHidden(pid: pid, reason: lastSystemError()) }
     self.pid = pid
+    self.process = process
     self.table = RangeTable(
       regions.map { ($0.range, $0.host.rawValue) }, name: "the guest memory of process \(pid)")
     for region in regions {
@@ -100,7 +103,13 @@ public struct ProcessMemory: PhysicalMemory, Sendable {
   /// One system call; the bytes copied, -1 with errno for none.
   private func transfer(_ remote: [iovec], into buffer: UnsafeMutableRawBufferPointer) -> Int {
     var local = iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
-    return iommulens_process_vm_readv(pid, &local, 1, remote, UInt(remote.count))
+    let count = iommulens_process_vm_readv(pid, &local, 1, remote, UInt(remote.count))
+    // Asked afterwards: if it is there now, it was there while its memory was read.
+    if !process.isThere {
+      errno = ESRCH
+      return -1
+    }
+    return count
   }
 }
 

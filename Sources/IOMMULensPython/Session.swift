@@ -196,7 +196,12 @@ extension Arguments {
     var selector = TableSelector(domain: try optionalUInt64("domain").map { KVA($0) })
     selector.device = try device()
     let mode = try choice("mode", of: PagingMode.self, default: .sv39)
-    selector.root = try optionalUInt64("root").map { TableRoot(address: GPA($0), mode: mode) }
+    selector.root = try optionalUInt64("root").map { root in
+      guard root % 4096 == 0 else {
+        throw InvalidArgument("\(hex(root)) is not the address of a table: those are multiples of 0x1000.")
+      }
+      return TableRoot(address: GPA(root), mode: mode)
+    }
     return selector
   }
 

@@ -31,6 +31,10 @@ extension InvestigationStore {
     configuration.readonly = isReadOnly
     configuration.busyMode = .timeout(patience)
     configuration.label = "investigation"
+    configuration.prepareDatabase { db in
+      // For files of strangers: nothing in a schema may call what has effects, and a page is looked at before it is used.
+      try db.execute(sql: "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")
+    }
     return configuration
   }
 
@@ -78,6 +82,11 @@ extension InvestigationStore {
   private static func isNew(_ path: String) throws -> Bool {
     // For these SQLite would make a database that is gone with the process.
     if ["", ":memory:"].contains(path) { throw InvestigationError("'\(path)' is not the name of a file.") }
+    if isLinkInSharedFolder(path) {
+      throw InvestigationError(
+        "\(path) is a link in a folder that everybody may write to, and is not followed. Name the file that it leads to."
+      )
+    }
     var status = stat()
     guard stat(path, &status) == 0 else {
       let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
@@ -158,7 +167,32 @@ extension InvestigationStore {
         "\(path) was written by a newer IOMMULens (schema \(version), this one reads up to \(schemaVersion)). "
           + "Update IOMMULens to open it.")
     }
+    try refuseForeignObjects(db, version: version, path: path)
     return version
+  }
+
+  /// Refuses a schema with anything in it that no version of ours makes: a trigger, or a view in place of a table, runs in
+  /// every program that opens the file, where it can change what is recorded, or never end.
+  private static func refuseForeignObjects(_ db: Database, version: Int, path: String) throws {
+    let ours = try DatabaseQueue().write { db in
+      // With the tables in which somebody's ANALYZE keeps what it found.
+      for step in schema[..<version] + ["ANALYZE"] { try db.execute(sql: step) }
+      return try objects(db)
+    }
+    guard let foreign = try objects(db).first(where: { !ours.contains($0) }) else { return }
+    let (kind, name) = (foreign[0], foreign[1])
+    let isAltered = ours.contains { $0[..<2] == foreign[..<2] }
+    throw InvestigationError(
+      "\(path) was made or changed by something else: the \(kind) '\(printable(String(name.prefix(40))))' in it is "
+        + "\(isAltered ? "not as IOMMULens makes it" : "none that IOMMULens makes"). The file was left as it is; "
+        + "ask for a report of it instead (`iommu export`).")
+  }
+
+  /// What a schema consists of: kind, name, and text.
+  private static func objects(_ db: Database) throws -> [[String]] {
+    try Row.fetchAll(db, sql: "SELECT type, name, coalesce(sql, '') AS text FROM sqlite_master").map {
+      [try $0.value("type"), try $0.value("name"), try $0.value("text")]
+    }
   }
 
   private static func prepare(_ db: Database, path: String) throws {
@@ -172,9 +206,11 @@ extension InvestigationStore {
     switch error {
     case let error as InvestigationError: return error
     case is RowDecodingError: return InvestigationError("\(path) is damaged: a value is missing or of the wrong type.")
-    case let damage as Damage: return InvestigationError("\(path) is damaged: \(damage.what).")
+    // What the file says is somebody else's text, of any length.
+    case let damage as Damage:
+      return InvestigationError("\(path) is damaged: \(printable(String(damage.what.prefix(200)))).")
     case let error as DatabaseError:
-      let why = error.message ?? "SQLite error \(error.resultCode.rawValue)"
+      let why = printable(String((error.message ?? "SQLite error \(error.resultCode.rawValue)").prefix(200)))
       switch error.resultCode {
       case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
         return InvestigationError("\(path) cannot be used: \(why). The file and its folder must be writable.")

@@ -1,3 +1,5 @@
+import Investigation
+
 /// Writes rows of a report as comma-separated values (RFC 4180), with a head of column names.
 enum CSVText {
   /// Hands out `rows`, which all have the parts that the first one has, in pieces.

@@ -2,21 +2,6 @@ import IOMMUModel
 import Investigation
 import PageTables
 
-/// `text` without what would move a terminal's cursor or turn its text around: names and notes come from the target or
-/// from a file that somebody else wrote.
-func printable(_ text: String) -> String {
-  if text.utf8.allSatisfy({ 0x20..<0x7f ~= $0 }) { return text }
-  return String(String.UnicodeScalarView(text.unicodeScalars.map { isPrintable($0) ? $0 : "\u{fffd}" }))
-}
-
-/// Neither a control character nor an invisible one.
-func isPrintable(_ scalar: Unicode.Scalar) -> Bool {
-  switch scalar.properties.generalCategory {
-  case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: false
-  default: true
-  }
-}
-
 /// Columns padded to the widest cell; a row's last cell as it is, over the columns behind it where the row is short. Where a
 /// table is wider than ``Layout/width``, cells have several lines.
 func aligned(_ rows: [[String]], indent: String = "  ", gap: String = "  ") -> [String] {

@@ -1,3 +1,5 @@
+import Investigation
+
 /// Text as Markdown (CommonMark with GitHub's tables) that can hold no markup of its own: much of it comes from the target
 /// or from a file that somebody else wrote.
 enum MarkdownText {

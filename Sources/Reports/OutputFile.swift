@@ -22,7 +22,8 @@ public final class OutputFile {
   private init(_ path: String) throws(InvestigationError) {
     self.path = path
     var status = stat()
-    let kind = stat(path, &status) == 0 ? status.st_mode & S_IFMT : S_IFREG
+    let leadsElsewhere = isLinkInSharedFolder(path)
+    let kind = !leadsElsewhere && stat(path, &status) == 0 ? status.st_mode & S_IFMT : S_IFREG
     if kind == S_IFDIR { throw Self.failure(path, EISDIR) }
     if kind == S_IFREG {
       let temporary = "\(path).\(getpid()).new"

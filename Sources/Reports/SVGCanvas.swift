@@ -1,3 +1,5 @@
+import Investigation
+
 /// A picture in the making: Scalable Vector Graphics 1.1, the part that every browser and GitHub draw.
 struct SVGCanvas {
   /// What tells things apart. The colours are those of Okabe and Ito, which people with any colour vision tell apart; each has a

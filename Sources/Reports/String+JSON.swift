@@ -1,3 +1,5 @@
+import Investigation
+
 extension String {
   /// Adds `value` as a JSON string (RFC 8259, section 7). Characters that would move a terminal's cursor are escaped as well as
   /// those that JSON forbids.

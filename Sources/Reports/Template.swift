@@ -1,3 +1,4 @@
+import Investigation
 import Mustache
 
 /// A text in which a report is put: Mustache, as far as it is variables, sections and comments.

@@ -166,7 +166,11 @@ struct TableSource: ParsableArguments {
     guard let mode = PagingMode(rawValue: mode.lowercased()) else {
       throw ValidationError("'\(mode)' is not a mode: \(PagingMode.allCases.map(\.rawValue).joined(separator: ", ")).")
     }
-    return TableRoot(address: GPA(try number(root)), mode: mode)
+    let address = try number(root)
+    guard address % 4096 == 0 else {
+      throw ValidationError("\(hex(address)) is not the address of a table: those are multiples of 0x1000.")
+    }
+    return TableRoot(address: GPA(address), mode: mode)
   }
 }
 

@@ -38,6 +38,54 @@ extension ProcessTests {
       withExtendedLifetime((listener, connection, accepted)) {}
     }
 
+    /// Whoever listens at the path now need not be whom GDB is connected to.
+    @Test func aServerThatTookThePathOverIsNotTheOneBehindTheConnection() throws {
+      let folder = try TemporaryFolder()
+      let path = folder.path + "/gdb"
+      let first = try Self.server(at: path, in: "/")
+      let client = try wait(for: "the first server") { try Socket.connected(to: path) }
+      try #require(unlink(path) == 0)
+      let second = try Self.server(at: path, in: "/")
+      do {
+        let other = try wait(for: "the second server") { try Socket.connected(to: path) }
+        let pids = [first.pid, second.pid].sorted()
+        #expect(throws: MemoryError.severalProcesses(remote: path, pids: pids)) { try QEMUProcess(behind: path) }
+        withExtendedLifetime(other) {}
+      }
+      #expect(try QEMUProcess(behind: path).pid == first.pid)
+      withExtendedLifetime(client) {}
+    }
+
+    /// QEMU may have bound a name relative to its folder, and another one the same name in another folder.
+    @Test func serversWithTheSameRelativeNameAreToldApart() throws {
+      let folders = [try TemporaryFolder(), try TemporaryFolder()]
+      let servers = try folders.map { try Self.server(at: "gdb", in: $0.path) }
+      let clients = try folders.map { folder in
+        try wait(for: "a server in \(folder.path)") { try Socket.connected(to: folder.path + "/gdb") }
+      }
+      for (folder, server) in zip(folders, servers) {
+        #expect(try QEMUProcess(behind: folder.path + "/gdb").pid == server.pid)
+      }
+      withExtendedLifetime(clients) {}
+    }
+
+    /// A process that listens at a path as seen from a folder.
+    private static func server(at path: String, in folder: String) throws -> Child {
+      try Child(
+        "python3",
+        [
+          "-c",
+          """
+          import os, socket, sys
+          os.chdir(sys.argv[2])
+          server = socket.socket(socket.AF_UNIX)
+          server.bind(sys.argv[1])
+          server.listen()
+          while True: held = server.accept()
+          """, path, folder,
+        ])
+    }
+
     @Test func anEndThatTwoProcessesHoldIsNotGuessed() throws {
       let (listener, port) = try Socket.listening(family: AF_INET)
       let connection = try #require(try Socket.connected(family: AF_INET, port: port))

@@ -243,6 +243,7 @@ class Grammar:
             if demand:
                 raise gdb.GdbError("%s is %s, not '%s'." % (word, demand, value))
             options[option.attribute] = value
+        self._refuse_contradictions(options, usage)
         least = sum(not word.optional for word in self.words)
         if len(positional) < least:
             raise gdb.GdbError("Too few arguments. Usage: %s" % usage)
@@ -253,6 +254,15 @@ class Grammar:
             if demand:
                 raise gdb.GdbError("'%s' is not %s. Usage: %s" % (given, demand, usage))
         return Parsed(positional, options)
+
+    def _refuse_contradictions(self, options, usage):
+        """An error where options of two alternatives were given: one of them would be ignored."""
+        for group in self.groups:
+            given = [
+                option for alternative in group.alternatives for option in alternative[:1] if option.attribute in options
+            ]
+            if len(given) > 1:
+                raise gdb.GdbError("-%s and -%s exclude each other. Usage: %s" % (given[0].name, given[1].name, usage))
 
     # Completion.
 
@@ -321,10 +331,12 @@ def _is_option(word):
 def number(text, what):
     """The unsigned 64-bit value of an expression."""
     try:
-        value = int(gdb.parse_and_eval(text))
+        value = gdb.parse_and_eval(text)
+        if value.type.strip_typedefs().code == gdb.TYPE_CODE_FLT:
+            raise ValueError("It is a fraction.")
+        return int(value) & 0xFFFFFFFFFFFFFFFF
     except (gdb.error, ValueError) as error:
         raise gdb.GdbError("%s '%s' is not an address or number: %s" % (what, text, str(error).strip())) from None
-    return value & 0xFFFFFFFFFFFFFFFF
 
 
 def count(text, option):
@@ -332,8 +344,9 @@ def count(text, option):
     if text is None:
         return None
     value = number(text, option)
-    if not 0 < value < 1 << 31:
-        raise gdb.GdbError("%s must be at least 1, not %s." % (option, text))
+    if value < 1 or value >> 31:
+        demand = "at least 1" if value < 1 else "less than 2147483648"
+        raise gdb.GdbError("%s must be %s, not %s." % (option, demand, text))
     return value
 
 

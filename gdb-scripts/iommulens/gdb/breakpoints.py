@@ -13,9 +13,18 @@ _problems = []
 # Whether `iommu record -callers` wants the functions above every call, which cost as much as the stop itself.
 _with_callers = False
 
+# The breakpoints that were made, to notice when the user deletes or disables one.
+_made = []
+
 
 class Watch(gdb.Breakpoint):
-    """A breakpoint whose `hit` says whether to stop; what goes wrong in it stops, too."""
+    """A breakpoint on the function `symbol` whose `hit` says whether to stop; what goes wrong in it stops, too."""
+
+    def __init__(self, symbol, *place):
+        self.symbol = symbol
+        super().__init__(*place)
+        self.silent = True
+        _made.append(self)
 
     def stop(self):
         try:
@@ -35,9 +44,7 @@ class _EntryBreakpoint(Watch):
     """
 
     def __init__(self, symbol):
-        self.symbol = symbol
-        super().__init__("*%s" % symbol, gdb.BP_HARDWARE_BREAKPOINT)
-        self.silent = True
+        super().__init__(symbol, "*%s" % symbol, gdb.BP_HARDWARE_BREAKPOINT)
 
 
 class CallBreakpoint(_EntryBreakpoint):
@@ -63,6 +70,24 @@ class CookieBreakpoint(_EntryBreakpoint):
         return False
 
 
+def gap():
+    """A sentence on what goes by unseen because the user has deleted or disabled breakpoints; None where nothing does."""
+    lost = {point.symbol for point in _made if not point.is_valid() or not point.enabled}
+    if not lost or not session().is_watching():
+        return None
+    return "Not watched, because a breakpoint of IOMMULens was deleted or disabled: %s. `iommu record` sets it again." % (
+        ", ".join(sorted(lost))
+    )
+
+
+def renew():
+    """Enables what the user has disabled, and forgets what is gone, once all that is needed is there."""
+    _made[:] = [point for point in _made if point.is_valid()]
+    for point in _made:
+        if not point.enabled:
+            point.enabled = True
+
+
 def ours(*kinds):
     """The breakpoints of the classes named `kinds` that GDB still has, those of an earlier sourcing included."""
     return [point for point in gdb.breakpoints() if type(point).__name__ in kinds]
@@ -78,6 +103,7 @@ def install():
     if session().records_everything() and CookieBreakpoint.symbol_watched not in present:
         if gdb.lookup_global_symbol(CookieBreakpoint.symbol_watched) is not None:
             CookieBreakpoint(CookieBreakpoint.symbol_watched)
+    renew()
     return {function["kind"]: function["symbol"] for function in functions}
 
 
@@ -92,6 +118,7 @@ def remove_idle():
     if not session().is_watching():
         for point in ours("CallBreakpoint", "CookieBreakpoint", "TranslationBreakpoint"):
             point.delete()
+        _made.clear()
 
 
 def adopt(install, *kinds):

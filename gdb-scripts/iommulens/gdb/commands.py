@@ -21,7 +21,7 @@ from .arguments import (
     selector,
 )
 from .debugger import Debugger, arguments, frames, names_above, registers, require_guest, stack_pointer, step_in_target
-from .state import ensure_open, on_qemu, record_facts, session, settle
+from .state import absence, ensure_open, follow_target, on_qemu, record_facts, session, settle
 from .terminal import emit, write
 
 
@@ -52,12 +52,23 @@ class Command(gdb.Command):
 
     def attempt(self, action):
         """The result of `action`; what goes wrong is an error with a sentence."""
+        guest = Debugger().connection()
         try:
+            follow_target()
             session().fit(terminal.width())
             if on_qemu() and session().is_open():
                 session().flush()
             return action()
-        except (_core.Error, gdb.error, gdb.GdbError) as error:
+        except gdb.GdbError as error:
+            raise gdb.GdbError(_brief(str(error))) from None
+        except (_core.TargetError, gdb.error) as error:
+            if guest is not None and Debugger().connection() is None:
+                # Whatever went wrong after that, and is told of the guest, is not the cause.
+                raise gdb.GdbError(
+                    "The connection to %s ended meanwhile. `target remote %s` connects again." % (guest, guest)
+                ) from None
+            raise gdb.GdbError(_brief(str(error)) + absence()) from None
+        except _core.Error as error:
             raise gdb.GdbError(_brief(str(error))) from None
         except KeyboardInterrupt:
             raise gdb.GdbError("Interrupted.") from None
@@ -187,6 +198,12 @@ class Status(Question):
 
     def answer(self, parsed, form):
         return session().status(form=form)
+
+    def run(self, parsed):
+        super().run(parsed)
+        if not parsed.json:
+            write(breakpoints.gap())
+            write(absence().strip())
 
 
 class Open(Command):
@@ -509,9 +526,11 @@ class Check(Question):
 
     def run(self, parsed):
         super().run(parsed)
-        if parsed.json or on_qemu() or session().is_watching() or Debugger().connection() is None:
+        if parsed.json:
             return
-        write("Recording is off: calls made since it ended are not known to this check.")
+        write(breakpoints.gap())
+        if not on_qemu() and not session().is_watching() and Debugger().connection() is not None:
+            write("Recording is off: calls made since it ended are not known to this check.")
 
 
 class Diagnose(Question):

@@ -88,9 +88,7 @@ class Debugger:
 
     def connection(self):
         connection = getattr(gdb.selected_inferior(), "connection", None)
-        if connection is None or connection.type not in ("remote", "extended-remote"):
-            return None
-        return connection.details
+        return connection.details if is_remote(connection) else None
 
     def is_inside(self, function, thread, stack):
         """Whether a call of `function` is on the stack of a thread, entered with that stack pointer; of any where None."""
@@ -163,6 +161,11 @@ def _text_at(address, limit=4096):
                 raise
             block = 1
     return found.partition(b"\0")[0].decode(errors="replace")
+
+
+def is_remote(connection):
+    """Whether a connection leads to a stub."""
+    return connection is not None and connection.type in ("remote", "extended-remote")
 
 
 def _has_call(function, stack, limit=32):
@@ -247,7 +250,7 @@ def return_places(function):
 
 def require_guest():
     """An error that says what to do unless GDB is connected to a 64-bit RISC-V guest."""
-    from .state import session
+    from .state import absence, session
 
     if session().side() == "qemu":
         raise gdb.GdbError(
@@ -255,7 +258,7 @@ def require_guest():
             "to QEMU's gdbstub. Here, in QEMU, `iommu break translate` and `iommu record translate`."
         )
     if Debugger().connection() is None:
-        raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`.")
+        raise gdb.GdbError("No guest: connect to QEMU's gdbstub first, `target remote :1234`." + absence())
     try:
         name = gdb.selected_inferior().architecture().name()
     except (AttributeError, gdb.error):

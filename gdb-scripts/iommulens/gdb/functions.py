@@ -3,7 +3,7 @@
 import gdb
 
 from .. import _core
-from .state import session
+from .state import absence, follow_target, session
 
 
 def _numbers(arguments, usage):
@@ -31,8 +31,11 @@ The table is that of `set iommu device`, else that of the last recorded call."""
         from . import parameters
 
         (iova,) = _numbers(arguments, "$iommu_walk(IOVA)")
+        follow_target()
         try:
             found = session().translate(iova & 0xFFFFFFFFFFFFFFFF, device=parameters.value("device"))
+        except _core.TargetError as error:
+            raise gdb.GdbError(str(error) + absence()) from None
         except _core.Error as error:
             raise gdb.GdbError(str(error)) from None
         return gdb.Value(found or 0).cast(gdb.lookup_type("unsigned long"))

@@ -18,7 +18,9 @@ class _Prefix(gdb.Command):
         self.__doc__ = documentation
         super().__init__(name, gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
 
-    def invoke(self, _argument, _from_tty):
+    def invoke(self, argument, _from_tty):
+        if argument:
+            raise gdb.GdbError("'%s' is not a preference. `help set iommu` lists them." % argument.split()[0])
         gdb.execute("help " + ("set iommu" if "Change" in self.__doc__ else "show iommu"))
 
 

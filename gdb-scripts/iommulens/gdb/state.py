@@ -4,7 +4,7 @@ import gdb
 
 from .. import _core
 from . import terminal
-from .debugger import Debugger, function_source, names_above
+from .debugger import Debugger, function_source, is_remote, names_above
 from .terminal import write
 
 DEFAULT_FILE = "investigation.iommulens"
@@ -16,6 +16,37 @@ def session():
     if kept is None:
         kept = gdb._iommulens_session = _core.Session(Debugger())
     return kept
+
+
+# What the target is known by, and where the last guest was.
+_target = None
+_guest = None
+
+
+def follow_target():
+    """Forgets what was found out about the target when the user has chosen another one.
+
+    Not every GDB has an event for another inferior, for symbols that were taken away and for a library's that moved.
+    """
+    global _guest, _target
+    inferior = gdb.selected_inferior()
+    connection = getattr(inferior, "connection", None)
+    if is_remote(connection):
+        _guest = connection.details
+    now = (inferior.num, getattr(inferior, "connection_num", None), [objfile.filename for objfile in gdb.objfiles()])
+    if _target not in (None, now):
+        session().forget()
+    _target = now
+
+
+def absence():
+    """A sentence on where the guest went, to be added where the selected inferior has none; empty where nothing is known."""
+    if Debugger().connection() is not None or gdb.selected_inferior().pid:
+        return ""
+    for inferior in gdb.inferiors():
+        if is_remote(getattr(inferior, "connection", None)):
+            return " Inferior %d is connected to one: `inferior %d` selects it." % (inferior.num, inferior.num)
+    return " The connection to %s has ended." % _guest if _guest else ""
 
 
 def on_qemu():
@@ -60,6 +91,7 @@ def settle():
 def _on_stop(event):
     from . import breakpoints, translations
 
+    follow_target()
     session().target_ran()
     session().fit(terminal.width())
     try:
@@ -79,7 +111,7 @@ def _on_stop(event):
         elif not hits:
             settle()
         breakpoints.remove_idle()
-    except _core.Error as error:
+    except (_core.Error, gdb.error) as error:
         write("iommu: %s" % error)
 
 
@@ -91,6 +123,7 @@ def _on_new_symbols(event):
     from . import translations
 
     session().forget()
+    follow_target()
     # A library tells nothing of the side; the program does.
     if getattr(event, "new_objfile", None) is None or event.new_objfile.filename == event.new_objfile.progspace.filename:
         translations.prepare()

@@ -6,17 +6,16 @@ be in the function.
 
 import gdb
 
-from .breakpoints import Watch, ours
+from .breakpoints import Watch, ours, renew
 from .debugger import return_places
 from .state import session
 
 class TranslationBreakpoint(Watch):
     """The function's entry, or a place where it returns."""
 
-    def __init__(self, place, is_return):
+    def __init__(self, symbol, place, is_return):
         self.is_return = is_return
-        super().__init__(place)
-        self.silent = True
+        super().__init__(symbol, place)
 
     def hit(self):
         # Not through a frame object, which would cost an unwinding.
@@ -26,15 +25,19 @@ class TranslationBreakpoint(Watch):
 
 def install():
     """Sees to the breakpoints on the device's function; returns its symbol."""
-    function = session().translate_function()
-    if not ours("TranslationBreakpoint"):
-        places = return_places(function["symbol"])
-        if not places:
-            raise gdb.GdbError("%s has no return instruction to stop at." % function["symbol"])
-        TranslationBreakpoint("*%s" % function["symbol"], False)
+    symbol = session().translate_function()["symbol"]
+    places = return_places(symbol)
+    if not places:
+        raise gdb.GdbError("%s has no return instruction to stop at." % symbol)
+    present = ours("TranslationBreakpoint")
+    if len(present) != 1 + len(places):
+        for point in present:
+            point.delete()
+        TranslationBreakpoint(symbol, "*%s" % symbol, False)
         for place in places:
-            TranslationBreakpoint(place, True)
-    return function["symbol"]
+            TranslationBreakpoint(symbol, place, True)
+    renew()
+    return symbol
 
 
 _prepared = []
