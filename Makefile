@@ -108,12 +108,13 @@ fuzz: build guest
 	@$(SWIFT) build $(FUZZ)
 	@Tests/Fuzz/run $(SECONDS) $(TARGET)
 
-# Every function of the extension a million times, or CALLS, for two minutes at most: nothing may stay behind. PYTHON names
-# another one; Debian's python3-dbg counts all references.
+# Every function of the extension a million times, or CALLS, for two minutes at most, or LIMIT seconds: nothing may stay
+# behind. PYTHON names another one; Debian's python3-dbg counts all references.
 CALLS := 1000000
+LIMIT := 120
 PYTHON := python3
 test-memory: build
-	@SWIFT_BACKTRACE=enable=no $(PYTHON) Tests/Fuzz/memory.py $(CALLS) --seconds 120
+	@SWIFT_BACKTRACE=enable=no $(PYTHON) Tests/Fuzz/memory.py $(CALLS) --seconds $(LIMIT)
 
 # The tests that depend on the GDB, in Debian's and in three newer ones. Needs the network: those come from PyPI.
 test-gdbs: build wheel guest
