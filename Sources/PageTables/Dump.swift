@@ -94,8 +94,9 @@ public enum DumpItem: Hashable, Sendable {
 }
 
 extension PagingMode {
-  /// The most tables that a dump visits unless told otherwise: 2^22, a full 8 TiB of 4 KiB leaves.
-  public static var tableLimit: Int { 1 << 22 }
+  /// The most tables that a dump visits unless told otherwise: 2^20, a full 2 TiB of 4 KiB leaves. Tables that lead to each other
+  /// keep a dump busy for some seconds with it, not for longer.
+  public static var tableLimit: Int { 1 << 20 }
 
   /// Every mapping below `root`, lazily.
   ///
