@@ -24,7 +24,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
   /// its first instruction. `$DIR` in the commands is a scratch directory; in the output it stands for that directory
   /// again, `$TOP` for the checkout and `$PID` for QEMU's process.
   func debug(
-    _ commands: String, gdb: Host = .gdb("gdb-multiarch"), plugin: String = Guest.plugin
+    _ commands: String, gdb: Host = .usual, plugin: String = Guest.plugin
   ) async throws -> String {
     try #require(
       FileManager.default.fileExists(atPath: Guest.top + "/" + program), "\(program) is missing: run make guest first.")
@@ -51,7 +51,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
   }
 
   /// What GDB answers to MI `commands`, result records only: `^done,…`. `$DIR` and `$PID` as in ``debug(_:gdb:)``.
-  func answers(_ commands: String, gdb: Host = .gdb("gdb-multiarch")) async throws -> String {
+  func answers(_ commands: String, gdb: Host = .usual) async throws -> String {
     try await Guest.inScratch { directory in
       let script = """
         -gdb-set pagination off
@@ -76,7 +76,8 @@ struct Guest: Sendable, CustomTestStringConvertible {
 
   /// What GDB prints for `commands` while another machine runs; `$DIR/gdb.sock` is its gdbstub.
   static func beside(_ machine: String, _ commands: String) async throws -> String {
-    try await inScratch { directory in
+    guard case .gdb(let path) = Host.usual else { throw Failure("this needs a GDB") }
+    return try await inScratch { directory in
       let script = "set width 0\nset confirm off\nsource \(Guest.plugin)\necho ----\\n\n"
       try (script + commands.replacing("$DIR", with: directory) + "\n").write(
         toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
@@ -85,7 +86,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
         \(machine) \(socket) </dev/null >/dev/null 2>&1 & machine=$!
         trap 'kill $machine; wait $machine 2>/dev/null' EXIT
         for _ in $(seq 200); do [ -S \(directory)/gdb.sock ] && break; sleep 0.05; done
-        gdb-multiarch -nx -batch -x \(directory)/script.gdb
+        \(path) -nx -batch -x \(directory)/script.gdb
         """
       return try await output(["bash", "-c", run], directory: directory, environment: [:])
     }
@@ -93,7 +94,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
 
   /// What a GDB without any guest prints for `commands`; `$DIR` and `$TOP` as in ``debug(_:gdb:)``.
   static func alone(
-    _ commands: String, gdb: Host = .gdb("gdb-multiarch"), plugin: String = Guest.plugin
+    _ commands: String, gdb: Host = .usual, plugin: String = Guest.plugin
   ) async throws -> String {
     guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
     return try await inScratch { directory in

@@ -4,7 +4,8 @@ import Testing
 
 /// A process that can load the extension module: a GDB or python3.
 ///
-/// `IOMMULENS_GDBS` names the GDBs, separated by colons; without it there is Debian's gdb-multiarch.
+/// `IOMMULENS_GDBS` names the GDBs, separated by colons; without it there is Debian's gdb-multiarch. `IOMMULENS_GDB` is the one
+/// for tests that use only one.
 /// `IOMMULENS_CORE_DIR` is the directory that contains `iommulens/_core.abi3.so`; without it, this checkout's
 /// `gdb-scripts`.
 enum Host: Sendable, CustomTestStringConvertible {
@@ -14,6 +15,7 @@ enum Host: Sendable, CustomTestStringConvertible {
   static let gdbs: [Host] = (ProcessInfo.processInfo.environment["IOMMULENS_GDBS"] ?? "gdb-multiarch")
     .split(separator: ":").map { .gdb(String($0)) }
   static let all: [Host] = gdbs + [.python]
+  static let usual = Host.gdb(ProcessInfo.processInfo.environment["IOMMULENS_GDB"] ?? "gdb-multiarch")
 
   static let scripts =
     ProcessInfo.processInfo.environment["IOMMULENS_CORE_DIR"]
