@@ -6,7 +6,7 @@ let package = Package(
   name: "Benchmarks",
   dependencies: [.package(name: "IOMMULens", path: "..")],
   targets: [
-    .target(name: "Baselines"),
+    .target(name: "Baselines", linkerSettings: [.linkedLibrary("sqlite3")]),
     .target(
       name: "Images", dependencies: [.product(name: "PageTables", package: "IOMMULens")],
       swiftSettings: [.swiftLanguageMode(.v6), .enableUpcomingFeature("InternalImportsByDefault")]),

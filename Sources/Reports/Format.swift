@@ -101,9 +101,10 @@ enum RecordedCallHeader {
     callers.first { !isLayer($0) }.map { "\(function) <- \($0)" } ?? function
   }
 
-  /// Whether a function is of the DMA and IOMMU layers, which every call goes through and nobody asks about.
+  /// Whether a function is of the DMA and IOMMU layers or of an IOMMU's driver, which every call goes through and nobody asks
+  /// about.
   private static func isLayer(_ function: String) -> Bool {
     let name = function.drop { $0 == "_" }
-    return ["iommu_", "dma_", "xt_iommu_"].contains { name.hasPrefix($0) }
+    return name.hasPrefix("dma_") || name.hasPrefix("iommu_") || name.contains("_iommu_")
   }
 }

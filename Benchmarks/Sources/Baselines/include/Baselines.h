@@ -23,4 +23,8 @@ uint64_t baseline_sum(struct baseline_memory memory, uint64_t root);
 
 // The mappings below an Sv39 root, merged, in memory that the caller frees.
 struct baseline_mapping *baseline_dump(struct baseline_memory memory, uint64_t root, size_t *count);
+
+// Stores `count` made-up calls in a new SQLite file, with the columns and the durability of an investigation, in one transaction
+// or each in its own. Returns 0, or SQLite's error.
+int baseline_store(const char *path, int count, int each_alone);
 #endif
