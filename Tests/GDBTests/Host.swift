@@ -17,6 +17,12 @@ enum Host: Sendable, CustomTestStringConvertible {
   static let all: [Host] = gdbs + [.python]
   static let usual = Host.gdb(ProcessInfo.processInfo.environment["IOMMULENS_GDB"] ?? "gdb-multiarch")
 
+  /// Whether it is Debian 12's own GDB.
+  var isDebians: Bool {
+    if case .gdb("gdb-multiarch") = self { return true }
+    return false
+  }
+
   static let scripts =
     ProcessInfo.processInfo.environment["IOMMULENS_CORE_DIR"]
     ?? URL(filePath: #filePath).appending(path: "../../../gdb-scripts").standardizedFileURL.path

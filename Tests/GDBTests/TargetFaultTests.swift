@@ -66,11 +66,17 @@ import Testing
         add-symbol-file build/lab/guest/guest.elf -o 0x100000
         """,
       again: "remove-symbol-file -a 0xffffffff80100000\nadd-symbol-file build/lab/guest/guest.elf\n" + Fault.onwards),
-    Fault(name: "another-inferior", happens: "add-inferior\ninferior 2", again: "inferior 1\n" + Fault.onwards),
+    Fault(
+      name: "another-inferior-of-its-own", happens: "add-inferior -no-connection\ninferior 2",
+      again: "inferior 1\n" + Fault.onwards),
     Fault(name: "breakpoints-deleted", happens: "delete", again: Fault.onwards),
     Fault(name: "a-breakpoint-deleted", happens: "delete 2", again: Fault.onwards),
     Fault(name: "breakpoints-disabled", happens: "disable", again: Fault.onwards),
   ]
+
+  /// GDB 18 does not let inferiors share a connection to a stub.
+  static let sharedConnection = Fault(
+    name: "another-inferior", happens: "add-inferior\ninferior 2", again: "inferior 1\n" + Fault.onwards)
 
   /// All commands, as a user would try them.
   static let commands = [
@@ -141,7 +147,8 @@ import Testing
 
     """
 
-  @Test(arguments: faults) func everyCommandSaysWhatHappenedAndRecordingGoesOn(_ fault: Fault) async throws {
+  @Test(arguments: faults + (Host.usual.isDebians ? [sharedConnection] : []))
+  func everyCommandSaysWhatHappenedAndRecordingGoesOn(_ fault: Fault) async throws {
     let output = try await Guest(ram: fault.ram).debug(
       Self.tools + fault.before + """
 

@@ -59,7 +59,7 @@ class Debugger:
 
     def read_virtual(self, address, length):
         try:
-            return bytes(gdb.selected_inferior().read_memory(address, length))
+            return _memory(address, length)
         except gdb.error as error:
             raise _core.TargetError(_sentence(error)) from None
 
@@ -78,8 +78,7 @@ class Debugger:
             try:
                 # GDB's own caches hold virtual memory; they must not answer.
                 gdb.execute("maint flush dcache", to_string=True)
-                read = gdb.selected_inferior().read_memory
-                return b"".join([bytes(read(address, length)) for address in addresses])
+                return b"".join([_memory(address, length) for address in addresses])
             finally:
                 gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
                 gdb.execute("maint flush dcache", to_string=True)
@@ -147,6 +146,32 @@ class Debugger:
             raise _core.TargetError("`monitor %s`: %s" % (command, _sentence(error))) from None
 
 
+# GDB refuses values of more than 64 KiB unless told otherwise (`max-value-size`).
+_PIECE = 1 << 14
+_array_types = {}
+
+
+def _memory(address, length):
+    """So many bytes of the selected inferior.
+
+    As a value, where values tell their bytes (GDB 15 on): when the target dies in Inferior.read_memory(), GDB 16.3, 17.2 and 18.1
+    keep a thread that is gone, and abort at the next command.
+    """
+    inferior = gdb.selected_inferior()
+    if not hasattr(gdb.Value, "bytes"):
+        return bytes(inferior.read_memory(address, length))
+    architecture = inferior.architecture()
+    pieces = []
+    for place in range(address, address + length, _PIECE):
+        size = min(_PIECE, address + length - place)
+        key = (architecture.name(), size)
+        if key not in _array_types:
+            # Kept: GDB frees no type of an architecture.
+            _array_types[key] = architecture.integer_type(8, False).array(size - 1).pointer()
+        pieces.append(gdb.Value(place & 0xFFFFFFFFFFFFFFFF).cast(_array_types[key]).dereference().bytes)
+    return b"".join(pieces)
+
+
 def _text_at(address, limit=4096):
     """The bytes before the first NUL, at most so many, as text. GDB's own way reads on until there is one, through all memory."""
     found, block = b"", 256
@@ -154,7 +179,7 @@ def _text_at(address, limit=4096):
         # Pieces end with a block, because there may be no memory behind it.
         place = address + len(found)
         try:
-            found += bytes(gdb.selected_inferior().read_memory(place, block - place % block))
+            found += _memory(place, block - place % block)
         except gdb.MemoryError:
             # A program's file ends anywhere.
             if block == 1:
