@@ -34,6 +34,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
+    .target(name: "RISCVIOMMU", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
       name: "Investigation",
       dependencies: [
@@ -53,12 +54,12 @@ let package = Package(
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
       name: "IOMMULensPython",
-      dependencies: ["CPython", "XuanTie", "Evidence", "Investigation", "LinuxKernel", "Reports"],
+      dependencies: ["CPython", "RISCVIOMMU", "XuanTie", "Evidence", "Investigation", "LinuxKernel", "Reports"],
       exclude: ["exports.map"], swiftSettings: strict),
     .executableTarget(
       name: "iommulens",
       dependencies: [
-        "XuanTie", "Evidence", "Investigation", "Reports",
+        "RISCVIOMMU", "XuanTie", "Evidence", "Investigation", "Reports",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -79,6 +80,8 @@ let package = Package(
       exclude: ["Programs"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory", "Randomness"], swiftSettings: strict),
+    .testTarget(
+      name: "RISCVIOMMUTests", dependencies: ["RISCVIOMMU", "GuestMemory", "Randomness"], swiftSettings: strict),
     .target(
       name: "CXMMUv1", path: "lab/qemu/test", exclude: ["Makefile", "device", "walk-test.c"], publicHeadersPath: "."),
     .testTarget(
