@@ -236,6 +236,9 @@ public protocol DeviceModel: Sendable {
   /// Nil when it differs or is not known.
   var translationSpan: UInt64? { get }
 
+  /// How to read the implementation's own trace; nil where it writes none that is known.
+  var trace: DeviceTrace? { get }
+
   /// Members of the implementation's state that tell a register's value, as ``registers(state:)`` takes them.
   var stateMembers: Set<String> { get }
 
@@ -273,6 +276,8 @@ extension DeviceModel {
   public var translateFunction: String? { nil }
   /// Not known.
   public var translationSpan: UInt64? { nil }
+  /// None known.
+  public var trace: DeviceTrace? { nil }
   /// None known.
   public var stateMembers: Set<String> { [] }
   /// None.

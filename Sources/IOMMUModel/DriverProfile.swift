@@ -89,11 +89,11 @@ public struct DriverFaultHandling: Hashable, Sendable {
   public let device: KVA
   /// The function that handles the interrupt.
   public let handler: String
-  /// Where the structure that the handler is given holds the address of the registers.
-  public let registers: UInt64
+  /// Where the structure that the handler is given holds the address of the registers; nil where it does not hold it itself.
+  public let registers: UInt64?
 
   /// A way of being told.
-  public init(interrupt: UInt64, interruptName: String?, device: KVA, handler: String, registers: UInt64) {
+  public init(interrupt: UInt64, interruptName: String?, device: KVA, handler: String, registers: UInt64?) {
     (self.interrupt, self.interruptName, self.device) = (interrupt, interruptName, device)
     (self.handler, self.registers) = (handler, registers)
   }
@@ -101,13 +101,14 @@ public struct DriverFaultHandling: Hashable, Sendable {
 
 /// What a driver keeps of a device behind its IOMMU.
 public struct DeviceAttachment: Hashable, Sendable {
-  /// Whom the IOMMU takes the device for.
-  public let requester: RequesterID
+  /// Whom the IOMMU takes the device for; nil where the driver leaves that to the kernel's core, which has it from the
+  /// firmware (`dev->iommu->fwspec`).
+  public let requester: RequesterID?
   /// The domain it is attached to, as map calls carry it; nil for none.
   public let domain: KVA?
 
   /// An attachment.
-  public init(requester: RequesterID, domain: KVA?) {
+  public init(requester: RequesterID?, domain: KVA?) {
     self.requester = requester
     self.domain = domain
   }
