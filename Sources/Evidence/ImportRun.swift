@@ -46,11 +46,21 @@ struct ImportRun {
   private mutating func add(_ index: Int) throws(InvestigationError) {
     var logs: [LogLine] = []
     var translations: [RecordedTranslation] = []
+    var stored: (first: EventID, last: EventID)?
+    func storeTranslations() throws(InvestigationError) {
+      let new = try store.append(translations)
+      translations = []
+      if let first = new.first?.id, let last = new.last?.id { stored = (stored?.first ?? first, last) }
+    }
     var cookies = Set(try store.cookieRequests().map(\.content))
     for finding in texts[index].extraction.findings {
       if let device = finding.device { try keep(Fact.device, device) }
       switch finding.evidence {
       case .translations(let runs): translations += runs
+      case .log(let line) where line.isOfDevice:
+        // What the device knew when it was asked depends on what came before.
+        if !translations.isEmpty { try storeTranslations() }
+        try store.append([line])
       case .log(let line): logs.append(line)
       case .cookie(let request):
         if cookies.insert(request.content).inserted { try store.append(request) }
@@ -70,7 +80,11 @@ struct ImportRun {
       }
     }
     if !logs.isEmpty { try store.append(logs) }
-    if !translations.isEmpty { _ = try store.append(translations) }
+    if !translations.isEmpty { try storeTranslations() }
+    if let stored {
+      let batch = ImportedTranslations(file: texts[index].extraction.name, events: stored.first...stored.last)
+      try keep(batch.factName, batch.factValue)
+    }
   }
 
   private func addConfiguration(_ new: [Int]) throws(InvestigationError) {

@@ -16,8 +16,8 @@ public struct DeviceTrace: Sendable {
   public enum Event: Hashable, Sendable {
     /// The device was asked to translate. The target is nil where the line gives none, as after a fault.
     case translation(RequesterID, IOVA, Access, target: GPA?)
-    /// It reported a fault; what the record says, in words.
-    case fault(RequesterID, FaultCause, meaning: String)
+    /// It reported a fault of an access to this address.
+    case fault(RequesterID, FaultCause, IOVA)
     /// It was told to forget what it knows.
     case invalidation(DeviceInvalidation)
     /// Anything else.

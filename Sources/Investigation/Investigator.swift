@@ -93,8 +93,18 @@ public final class Investigator {
         return profile
       }
     }
+    var symbols: [String] = []
+    for profile in tenants.flatMap({ $0.profiles }) {
+      for function in profile.functions where function.kind == .map && !symbols.contains(function.symbol) {
+        symbols.append(function.symbol)
+      }
+    }
+    let missing =
+      symbols.count == 1
+      ? "\(symbols[0]) is missing"
+      : "\(symbols.dropLast().joined(separator: ", ")) and \(symbols.last ?? "every other") are missing"
     throw TargetError(
-      "No IOMMU driver known here is in the symbols: xt_iommu_map is missing. "
+      "No IOMMU driver known here is in the symbols: \(missing). "
         + "Load the kernel with its debug information: `file vmlinux`.")
   }
 

@@ -31,7 +31,7 @@ struct LargestLeaves {
   init?(mode: PagingMode, pageSizes: UInt64 = .max) {
     guard mode.entryFormat == .rv64, !mode.isSecondStage else { return nil }
     self.mode = mode
-    sizes = (12..<64).filter { pageSizes & Self.pageSizes(of: mode) >> $0 & 1 == 1 }.map { (size: UInt64) in
+    sizes = (12..<64).filter { (pageSizes & Self.pageSizes(of: mode)) >> $0 & 1 == 1 }.map { (size: UInt64) in
       size == 16
         ? Size(bytes_lg2: size, level: 0, isGroup: true)
         : Size(bytes_lg2: size, level: Int((size - 12) / 9), isGroup: false)
