@@ -349,7 +349,10 @@ struct ImportRun {
 
   private func noteDomain(_ tables: CapturedTables, device: String?) throws(InvestigationError) {
     let device = profiles.map(\.device).first { $0.name == device }
-    if let root = tables.domainRoot(device: device) { try store.setFact(root.factName, root.factValue) }
+    // Notes that name no domain are of the only one that there is.
+    let domains = Set(try store.calls().map(\.call.domain)).subtracting([KVA(0)])
+    let only = domains.count == 1 ? domains.first : nil
+    if let root = tables.domainRoot(device: device, otherwise: only) { try store.setFact(root.factName, root.factValue) }
   }
 
   private mutating func verify(
