@@ -12,7 +12,7 @@ let package = Package(
   products: [
     .library(name: "_core", type: .dynamic, targets: ["IOMMULensPython"]),
     .library(name: "PageTables", targets: ["PageTables"]),
-    .library(name: "Investigation", targets: ["Investigation", "IOMMUModel", "XuanTie", "Reports"]),
+    .library(name: "Investigation", targets: ["Investigation", "IOMMUModel", "RISCVIOMMU", "XuanTie", "Reports"]),
     .executable(name: "iommulens", targets: ["iommulens"]),
   ],
   dependencies: [
@@ -96,13 +96,13 @@ let package = Package(
     .testTarget(
       name: "InvestigationTests",
       dependencies: [
-        "Investigation", "XuanTie", "Simulation", "Randomness", "store-writer",
+        "Investigation", "RISCVIOMMU", "XuanTie", "Simulation", "Randomness", "store-writer",
         .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: strict),
     .testTarget(
       name: "EvidenceTests",
-      dependencies: ["Evidence", "LinuxKernel", "Reports", "XuanTie", "Simulation", "Randomness"],
+      dependencies: ["Evidence", "LinuxKernel", "Reports", "RISCVIOMMU", "XuanTie", "Simulation", "Randomness"],
       swiftSettings: strict),
     .testTarget(
       name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation", "Randomness"],

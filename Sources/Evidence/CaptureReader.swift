@@ -112,6 +112,13 @@ struct CaptureReader {
     capture.domain =
       (view["domain"] ?? object["domain"]).flatMap(Self.number).map { KVA($0) }
       ?? (domains.count == 1 ? domains.first : nil)
+    if let iova = object["iova"].flatMap(Self.number), let target = object["paddr"].flatMap(Self.number),
+      let length = object["len"].flatMap(Self.number)
+    {
+      capture.after = DriverCall(
+        function: "", operation: .map(target: GPA(target), protection: nil, allocation: nil), domain: KVA(0),
+        iova: IOVA(iova), length: length)
+    }
     capture.callsSeen = object["calls_seen"].flatMap(Self.number)
     return .notes(capture, device: device?.name)
   }

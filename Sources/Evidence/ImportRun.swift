@@ -349,10 +349,16 @@ struct ImportRun {
 
   private func noteDomain(_ tables: CapturedTables, device: String?) throws(InvestigationError) {
     let device = profiles.map(\.device).first { $0.name == device }
-    // Notes that name no domain are of the only one that there is.
-    let domains = Set(try store.calls().map(\.call.domain)).subtracting([KVA(0)])
-    let only = domains.count == 1 ? domains.first : nil
-    if let root = tables.domainRoot(device: device, otherwise: only) { try store.setFact(root.factName, root.factValue) }
+    // Notes that name no domain, but a call: it is that of the recorded one.
+    var domain: KVA?
+    if let after = tables.notes?.after {
+      let calls = try store.calls().map(\.call).filter {
+        ($0.iova, $0.length, $0.target) == (after.iova, after.length, after.target)
+      }
+      let domains = Set(calls.map(\.domain))
+      if domains.count == 1 { domain = domains.first }
+    }
+    if let root = tables.domainRoot(device: device, otherwise: domain) { try store.setFact(root.factName, root.factValue) }
   }
 
   private mutating func verify(

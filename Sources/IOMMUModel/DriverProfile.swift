@@ -24,6 +24,10 @@ public protocol DriverProfile: Sendable {
   /// The leaves that a map call should write; empty for an unmap.
   func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun]
 
+  /// Whether unmap works on whole leaves: one that is asked for in part goes in whole, and where a range begins inside a leaf
+  /// nothing is done. Linux `iommu_unmap` allows both.
+  var unmapsWholeLeaves: Bool { get }
+
   /// The device on the other side.
   var device: any DeviceModel { get }
 
@@ -43,6 +47,9 @@ public protocol DriverProfile: Sendable {
 }
 
 extension DriverProfile {
+  /// Page by page.
+  public var unmapsWholeLeaves: Bool { false }
+
   /// The call by position; an optional argument that is missing counts as 0.
   public func call(_ function: DriverFunction, named arguments: [String: UInt64]) throws(TargetError) -> DriverCall {
     var values: [UInt64] = []

@@ -108,6 +108,9 @@ extension LeafRun {
   /// How many 4 KiB pages one leaf covers; at least 1.
   public var pagesPerLeaf: UInt64 { max(span >> 12, 1) }
 
+  /// How many 4 KiB pages are cleared together: those of a leaf, or of a contiguous group.
+  public var pagesCleared: UInt64 { first.isContiguous && level == 0 ? 16 : pagesPerLeaf }
+
   /// How many 4 KiB pages the run covers; the largest number when it is larger.
   public var pages: UInt64 {
     let (pages, overflow) = count.multipliedReportingOverflow(by: pagesPerLeaf)

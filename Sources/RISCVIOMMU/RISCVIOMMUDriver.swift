@@ -125,6 +125,9 @@ public struct RISCVIOMMUDriver: DriverProfile {
     }
   }
 
+  /// Both generations clear entries, not bytes: `iommu_unmap` of 4 KiB in a group of 64 KiB returns 64 KiB.
+  public var unmapsWholeLeaves: Bool { true }
+
   /// QEMU's `riscv-iommu`.
   public var device: any DeviceModel { RISCVIOMMUDevice() }
 
