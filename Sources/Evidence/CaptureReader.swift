@@ -103,9 +103,13 @@ struct CaptureReader {
       .map(RequesterID.init(rawValue:))
     capture.maps = (object["maps"] as? [[String: Any]] ?? []).compactMap(map)
     // The driver's own word for its root goes before what a tool worked out of the device's tables.
-    let mode = (view["s1mode"] ?? object["s1mode"]).flatMap(Self.number).flatMap { UInt8(exactly: $0) }
-      .flatMap(PagingMode.init(firstStageCode:)) ?? object["top_level"].flatMap(Self.number).flatMap(Self.mode(rootLevel:))
-    if let mode, let root = (view["root"] ?? object["root"] ?? object["root_pa"]).flatMap(Self.number), root & 0xfff == 0 {
+    let mode =
+      (view["s1mode"] ?? object["s1mode"]).flatMap(Self.number).flatMap { UInt8(exactly: $0) }
+      .flatMap(PagingMode.init(firstStageCode:))
+      ?? object["top_level"].flatMap(Self.number).flatMap(Self.mode(rootLevel:))
+    if let mode, let root = (view["root"] ?? object["root"] ?? object["root_pa"]).flatMap(Self.number),
+      root & 0xfff == 0
+    {
       capture.root = TableRoot(address: GPA(root), mode: mode)
     }
     let domains = Set(capture.maps.map(\.domain))

@@ -358,7 +358,9 @@ struct ImportRun {
       let domains = Set(calls.map(\.domain))
       if domains.count == 1 { domain = domains.first }
     }
-    if let root = tables.domainRoot(device: device, otherwise: domain) { try store.setFact(root.factName, root.factValue) }
+    if let root = tables.domainRoot(device: device, otherwise: domain) {
+      try store.setFact(root.factName, root.factValue)
+    }
   }
 
   private mutating func verify(

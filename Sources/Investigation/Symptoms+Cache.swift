@@ -3,21 +3,26 @@ import PageTables
 
 /// Translations that a device keeps although the tables no longer have them.
 extension Symptoms {
-  /// Runs that lead where an earlier call mapped the address than the one that maps it now, each with that call.
-  var outdatedRuns: [TranslationCheck.Line: RecordedCall] {
-    guard let astray = context.translations?.lines.filter(byVerdict: { $0.wrongAddress != nil }), !astray.isEmpty else {
-      return [:]
+  /// Calls with one distance between IOVA and target that are looked at, the last ones.
+  private static let distanceLimit = 64
+
+  /// Those of `astray` that lead where an earlier call mapped the address than the one that maps it now, each with that call.
+  func outdated(_ astray: [TranslationCheck.Line]) -> [TranslationCheck.Line: RecordedCall] {
+    guard !astray.isEmpty else { return [:] }
+    var calls: [UInt64: [Int]] = [:]
+    for (position, call) in history.enumerated() {
+      guard let target = call.call.target else { continue }
+      calls[target.rawValue &- call.call.iova.rawValue, default: []].append(position)
     }
     var found: [TranslationCheck.Line: RecordedCall] = [:]
     for run in astray {
-      guard let now = run.call?.id, let answer = run.translation.answer?.address else { continue }
+      guard let now = run.call, let id = now.id, let answer = run.translation.answer?.address else { continue }
       let iova = run.translation.iova
-      let earlier = history.last { call in
-        call.call.isMap && call.id.map { $0 < now } == true && call.call.covers(iova)
-          && call.call.domain == run.call?.call.domain
-          && call.call.target.map { $0 + (iova - call.call.iova) } == answer
+      let earlier = calls[answer.rawValue &- iova.rawValue]?.suffix(Self.distanceLimit).last { position in
+        let call = history[position]
+        return call.id.map { $0 < id } == true && call.call.covers(iova) && call.call.domain == now.call.domain
       }
-      if let earlier { found[run] = earlier }
+      if let earlier { found[run] = history[earlier] }
     }
     return found
   }
@@ -39,7 +44,8 @@ extension Symptoms {
     let told = context.invalidations.count { $0.invalidation.covers(page) }
     var hypothesis = Diagnosis.Hypothesis(
       cause: .staleCache,
-      title: "the device can still reach \(page) through its cache: the entry is gone, and nothing has invalidated it since",
+      title:
+        "the device can still reach \(page) through its cache: the entry is gone, and nothing has invalidated it since",
       support: Diagnosis.Support(explained: stale.count, total: kept.count, unit: "page"),
       evidence: stale.prefix(3).map(\.run.sentence),
       effects: ["Memory that was taken back stays within the device's reach, and no fault tells of it."],

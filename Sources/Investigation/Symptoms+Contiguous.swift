@@ -53,40 +53,42 @@ extension Symptoms {
     return leaf.alone == found
   }
 
-  /// Runs of translations that went where entries of groups lead without N, with the first of those leaves; and those that
-  /// went where the entries lead with it, although it makes a difference there.
-  private func takenApart(
-    in memory: any PhysicalMemory
-  ) -> (runs: [TranslationCheck.Line], leaf: GroupLeaf?, honoured: [TranslationCheck.Line]) {
-    var leaves = GroupLeaves(memory)
-    var runs: [TranslationCheck.Line] = []
-    var first: GroupLeaf?
-    var honoured: [TranslationCheck.Line] = []
-    for run in context.translations?.lines.filter(byVerdict: { $0.wrongAddress != nil || $0 == .agrees }) ?? .init() {
-      let (iova, answer) = (run.translation.iova, run.translation.answer?.address)
-      guard let answer, let leaf = leaves.leaf(of: iova, root: run.call?.root) else { continue }
-      let offset = UInt64(iova.pageOffset)
-      if answer == leaf.alone + offset {
-        runs.append(run)
-        first = first ?? leaf
-      } else if answer == leaf.target + offset {
-        honoured.append(run)
-      }
-    }
-    return (runs, first, honoured)
+  /// Runs of translations that went where entries of groups lead without N, each with the leaf.
+  func takenApart() -> [(run: TranslationCheck.Line, leaf: GroupLeaf)] {
+    runs(where: { $0.wrongAddress != nil }, lead: \.alone)
   }
 
-  /// Runs of translations that ``contiguousCauses()`` explains.
-  var takenApartRuns: Set<TranslationCheck.Line> { context.memory.map { Set(takenApart(in: $0).runs) } ?? [] }
+  /// Runs with such a verdict that lead where the leaf of a group says in one of two ways that differ.
+  private func runs(
+    where isWanted: (TranslationCheck.Verdict) -> Bool, lead target: KeyPath<GroupLeaf, GPA>
+  ) -> [(run: TranslationCheck.Line, leaf: GroupLeaf)] {
+    guard let memory = context.memory, let wanted = context.translations?.lines.filter(byVerdict: isWanted) else {
+      return []
+    }
+    var leaves = GroupLeaves(memory)
+    var found: [(run: TranslationCheck.Line, leaf: GroupLeaf)] = []
+    for run in wanted {
+      let iova = run.translation.iova
+      guard let answer = run.translation.answer?.address, let leaf = leaves.leaf(of: iova, root: run.call?.root),
+        answer == leaf[keyPath: target] + UInt64(iova.pageOffset)
+      else { continue }
+      found.append((run, leaf))
+    }
+    return found
+  }
 
   /// A device that takes each entry of a group for a page of its own: seen in its translations, told by its model, or both.
   func contiguousCauses() -> [Diagnosis.Hypothesis] {
     guard let memory = context.memory else { return [] }
-    let (runs, leaf, honoured) = takenApart(in: memory)
+    let seen = takenApart()
+    let runs = seen.map(\.run)
     let ranges = lines.filter { isTakenApart($0, in: memory) }
-    let root = ranges.first?.call.root
-    guard let leaf = leaf ?? ranges.first.flatMap({ line in root.flatMap { GroupLeaf(of: line.iova, root: $0, in: memory) } })
-    else { return [] }
+    let told = ranges.first.flatMap { line in
+      line.call.root.flatMap { GroupLeaf(of: line.iova, root: $0, in: ResidentPages(of: memory)) }
+    }
+    guard let leaf = seen.first?.leaf ?? told else { return [] }
+    // Without anything amiss nobody has to look at what is right.
+    let honoured = self.runs(where: { $0 == .agrees }, lead: \.target).map(\.run)
     let astray = (context.translations?.lines.filter(byVerdict: { $0.wrongAddress != nil }).count ?? 0)
     let support =
       ranges.isEmpty
@@ -96,7 +98,8 @@ extension Symptoms {
     let name = profile.device.name
     var hypothesis = Diagnosis.Hypothesis(
       cause: .contiguousIgnored,
-      title: "\(name) ignores N in contiguous (Svnapot) entries: it takes \(leaf.iova) to \(leaf.alone), not to \(leaf.target)",
+      title:
+        "\(name) ignores N in contiguous (Svnapot) entries: it takes \(leaf.iova) to \(leaf.alone), not to \(leaf.target)",
       support: support,
       evidence: [
         "The entry at \(leaf.step.entryAddress) is \(hex(leaf.step.entry.rawValue)): N is set and the page number ends in "
@@ -107,7 +110,8 @@ extension Symptoms {
         "Of every 64 KiB only the page at \(hex(0x8000)) is where it should be: all 16 lead there. No fault is raised, so that "
           + "nobody is told."
       ],
-      remedy: "the device's walk: with N the lowest four bits of the page number are those of the address. Until then the "
+      remedy:
+        "the device's walk: with N the lowest four bits of the page number are those of the address. Until then the "
         + "driver must not write such entries, for which a domain without 64 KiB in its pgsize_bitmap is enough.")
     hypothesis.evidence += runs.prefix(3).map(\.sentence)
     if let call = runs.first?.call ?? ranges.first?.call {

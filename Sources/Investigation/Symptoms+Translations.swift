@@ -7,13 +7,14 @@ extension Symptoms {
   func translationCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     let seen = context.translations?.disagreements
     let total = context.translations?.lines.count ?? 0
-    let explained = misledRuns.values.reduce(into: takenApartRuns) { $0.formUnion($1) }
-    let outdated = outdatedRuns.filter { !explained.contains($0.key) }
+    let explained = misledRuns.values.reduce(into: Set(takenApart().map(\.run))) { $0.formUnion($1) }
     func runs(_ isOf: (TranslationCheck.Verdict) -> Bool) -> [TranslationCheck.Line] {
       (seen?.filter(byVerdict: isOf)).map { runs in
         explained.isEmpty ? Array(runs) : runs.filter { !explained.contains($0) }
       } ?? []
     }
+    let astray = runs { $0.wrongAddress != nil }
+    let outdated = self.outdated(astray)
     var found: [Diagnosis.Hypothesis] = []
     func add(
       _ cause: Diagnosis.Cause, _ lines: [TranslationCheck.Line], title: (TranslationCheck.Line) -> String,
@@ -31,7 +32,7 @@ extension Symptoms {
       found.append(hypothesis)
     }
     add(
-      .staleCache, runs { $0.wrongAddress != nil }.filter { outdated[$0] != nil },
+      .staleCache, astray.filter { outdated[$0] != nil },
       title: {
         "the device answers \($0.translation.iova) from its cache: there map #\(outdated[$0]?.number ?? 0) had it before map #"
           + "\($0.call?.number ?? 0)"
@@ -40,7 +41,7 @@ extension Symptoms {
       remedy: "the address has to be invalidated once its entry is cleared.", precedence: 2,
       isConsequence: !others.isEmpty)
     add(
-      .translatedElsewhere, runs { $0.wrongAddress != nil }.filter { outdated[$0] == nil },
+      .translatedElsewhere, astray.filter { outdated[$0] == nil },
       title: { "the device translates \($0.translation.iova) to another address than the call that maps it" },
       remedy: "walk the table there: `iommu walk IOVA -device-walk`.", precedence: 2, isConsequence: !others.isEmpty)
     // What unmap leaves behind in the tables is said there.

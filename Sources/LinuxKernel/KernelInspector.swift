@@ -111,7 +111,8 @@ public struct KernelInspector {
   /// (`struct iommu_fwspec`, Linux 5.10 to 7.2 `include/linux/iommu.h`); nil when it names none.
   private func firmwareRequester(of device: KVA) -> RequesterID? {
     let type = "struct iommu_fwspec"
-    guard let specification = try? reader.pointer([("iommu", Self.device), ("fwspec", "struct dev_iommu")], from: device),
+    guard
+      let specification = try? reader.pointer([("iommu", Self.device), ("fwspec", "struct dev_iommu")], from: device),
       let count = try? reader.value("num_ids", of: type, at: specification), count > 0,
       let id = try? reader.value("ids[0]", of: type, at: specification)
     else { return nil }

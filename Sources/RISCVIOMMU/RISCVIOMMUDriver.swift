@@ -41,7 +41,8 @@ public struct RISCVIOMMUDriver: DriverProfile {
   /// The driver and its shape.
   public var name: String {
     generation == .pages
-      ? "riscv-iommu, map_pages (\(generation.releases))" : "riscv-iommu, map_range (generic_pt, \(generation.releases))"
+      ? "riscv-iommu, map_pages (\(generation.releases))"
+      : "riscv-iommu, map_range (generic_pt, \(generation.releases))"
   }
 
   /// Which parameter gave the shape away.

@@ -102,7 +102,8 @@ import XuanTie
     let fault = "riscv_iommu_flt (null): fault 0000:01.0 reason: 0x80d0000000d iova: 0x1000\n"
     let other = "riscv_iommu_flt (null): fault 0000:02.0 reason: 0x100d0000000d iova: 0x1000\n"
     for (text, refused) in [
-      (dma, nil), (fault + dma, true), (other + dma, nil), (fault + dma + dma, true), ("12@1.5:" + fault + "  " + dma, true),
+      (dma, nil), (fault + dma, true), (other + dma, nil), (fault + dma + dma, true),
+      ("12@1.5:" + fault + "  " + dma, true),
     ] as [(String, Bool?)] {
       #expect(Self.read(text: text).translations.first?.isRefused == refused, "\(text)")
     }
@@ -120,7 +121,8 @@ import XuanTie
           reason: "It is a line of the trace of \(RISCVIOMMUDevice().name), but not in a form known here.")
       ])
     // The names of events in other texts are no trace.
-    for text in ["riscv_iommu_new\n", "ffffffff8018e53a t riscv_iommu_device_group\n", "-trace riscv_iommu_dma -D f\n"] {
+    for text in ["riscv_iommu_new\n", "ffffffff8018e53a t riscv_iommu_device_group\n", "-trace riscv_iommu_dma -D f\n"]
+    {
       #expect(Self.read(text: text).noise == [.other: 1])
     }
   }
@@ -130,7 +132,8 @@ import XuanTie
   static let runs: [(name: String, files: [String])] = [
     ("riscv-iommu-napot", ["napot-gdb-session.txt", "napot-meta.json", "napot-pages.json", "napot-trace.txt"]),
     ("riscv-iommu-main", ["main-map-unmap.csv", "main-meta.json", "main-pages.json", "main-trace.txt"]),
-    ("riscv-iommu-backtraces", ["main-backtraces.txt"]), ("riscv-iommu-fault", ["fault-gdb-session.txt", "fault-trace.txt"]),
+    ("riscv-iommu-backtraces", ["main-backtraces.txt"]),
+    ("riscv-iommu-fault", ["fault-gdb-session.txt", "fault-trace.txt"]),
     ("riscv-iommu-msi", ["msi-fault-trace.txt"]),
   ]
 

@@ -134,7 +134,8 @@ import Testing
     #expect(hypotheses.map(\.cause) == [.contiguousIgnored])
     // The page in the middle is where all 16 lead.
     #expect(hypotheses.first?.support.description == "15 of 15 pages")
-    #expect(hypotheses.first?.evidence.contains { $0.hasPrefix("The device as it is implemented: N in the leaf") } == true)
+    #expect(
+      hypotheses.first?.evidence.contains { $0.hasPrefix("The device as it is implemented: N in the leaf") } == true)
     // With translations both are one cause.
     let both = diagnosis([call], [seen(2, 0xffff_1000, at: 0x80b0_8000)], registers: registers).hypotheses
     #expect(both.map(\.cause) == [.contiguousIgnored])
@@ -176,7 +177,8 @@ import Testing
     let call = try map(1, 0xffff_0000, to: 0x80b0_0000, 0x1_0000)
     let hypotheses = diagnosis([call], [seen(2, 0xffff_0000, at: 0x8765_4000)]).hypotheses
     #expect(hypotheses.map(\.cause) == [.translatedElsewhere])
-    #expect(diagnosis([call], [seen(2, 0xffff_0000, at: 0x80b0_9000)]).hypotheses.map(\.cause) == [.translatedElsewhere])
+    #expect(
+      diagnosis([call], [seen(2, 0xffff_0000, at: 0x80b0_9000)]).hypotheses.map(\.cause) == [.translatedElsewhere])
   }
 
   /// The device leads where an earlier call mapped the address: it remembers.
@@ -204,10 +206,11 @@ import Testing
   }
 
   /// The entry is gone, the device was seen to translate the address, and nobody told it to forget.
-  @Test(arguments: [
-    ([(2, nil)], true), ([(2, 0x1000)], true), ([(4, 0x2000)], true), ([(4, 0x1000)], false), ([(4, nil)], false),
-    ([], false),
-  ] as [([(Int64, UInt64?)], Bool)])
+  @Test(
+    arguments: [
+      ([(2, nil)], true), ([(2, 0x1000)], true), ([(4, 0x2000)], true), ([(4, 0x1000)], false), ([(4, nil)], false),
+      ([], false),
+    ] as [([(Int64, UInt64?)], Bool)])
   func entriesThatAreGone(_ told: [(Int64, UInt64?)], _ isStale: Bool) throws {
     let calls = [try map(1, 0x1000, to: 0x9000_0000, 0x1000), try unmap(10, 0x1000, 0x1000)]
     memory.write(Self.driver.leaves(of: calls[0].call, mode: .sv57), root: Self.root, clears: true)
@@ -218,7 +221,8 @@ import Testing
     if let stale {
       #expect(
         stale.title
-          == "the device can still reach 0x1000 through its cache: the entry is gone, and nothing has invalidated it since")
+          == "the device can still reach 0x1000 through its cache: the entry is gone, and nothing has invalidated it since"
+      )
       #expect(stale.evidence.first == "0x1010: 1 translation, agrees (map #1: 0x90000010).")
       #expect(stale.openQuestion != nil)
     }
@@ -238,12 +242,13 @@ import Testing
   // MARK: Unmap
 
   /// 4 KiB at the start of a group take all of it; inside it, nothing is done. The same with a large leaf.
-  @Test(arguments: [
-    (0x10_0000, 0x1_0000, 0x10_0000, 0x1000, 16), (0x10_0000, 0x1_0000, 0x10_1000, 0x1000, 0),
-    (0x10_0000, 0x2_0000, 0x10_0000, 0x1_1000, 32), (0x10_0000, 0x2_0000, 0x11_0000, 0x1000, 16),
-    (0x20_0000, 0x20_0000, 0x20_0000, 0x1000, 512), (0x20_0000, 0x20_0000, 0x21_0000, 0x1000, 0),
-    (0x1000, 0x4000, 0x2000, 0x1000, 1), (0xf_f000, 0x1_1000, 0xf_f000, 0x2000, 17),
-  ] as [(UInt64, UInt64, UInt64, UInt64, UInt64)])
+  @Test(
+    arguments: [
+      (0x10_0000, 0x1_0000, 0x10_0000, 0x1000, 16), (0x10_0000, 0x1_0000, 0x10_1000, 0x1000, 0),
+      (0x10_0000, 0x2_0000, 0x10_0000, 0x1_1000, 32), (0x10_0000, 0x2_0000, 0x11_0000, 0x1000, 16),
+      (0x20_0000, 0x20_0000, 0x20_0000, 0x1000, 512), (0x20_0000, 0x20_0000, 0x21_0000, 0x1000, 0),
+      (0x1000, 0x4000, 0x2000, 0x1000, 1), (0xf_f000, 0x1_1000, 0xf_f000, 0x2000, 17),
+    ] as [(UInt64, UInt64, UInt64, UInt64, UInt64)])
   func unmapsOfParts(_ start: UInt64, _ length: UInt64, _ iova: UInt64, _ part: UInt64, _ pages: UInt64) throws {
     let calls = [try map(1, start, to: 0x9000_0000 + start % 0x20_0000, length), try unmap(2, iova, part)]
     let replay = Replay(calls, profile: Self.driver)

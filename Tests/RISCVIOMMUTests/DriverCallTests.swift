@@ -68,12 +68,12 @@ import Testing
     )
   }
 
-
-  @Test(arguments: [
-    (0x1000, 0, 4096), (0x20_0000, 1, 0x20_0000), (0x4000_0000, 2, 0x4000_0000), (1 << 39, 3, 1 << 39),
-    // `get_page_size` takes the next smaller size.
-    (0x1_0000, 0, 4096), (0x40_0000, 1, 0x20_0000),
-  ] as [(UInt64, Int, UInt64)])
+  @Test(
+    arguments: [
+      (0x1000, 0, 4096), (0x20_0000, 1, 0x20_0000), (0x4000_0000, 2, 0x4000_0000), (1 << 39, 3, 1 << 39),
+      // `get_page_size` takes the next smaller size.
+      (0x1_0000, 0, 4096), (0x40_0000, 1, 0x20_0000),
+    ] as [(UInt64, Int, UInt64)])
   func sizesOfPages(_ size: UInt64, _ level: Int, _ span: UInt64) throws {
     let call = try Self.classic.call(
       Self.function(Self.classic, .map), arguments: [1, 0, 1 << 40, size, 3, 3, 0xcc0, 0])

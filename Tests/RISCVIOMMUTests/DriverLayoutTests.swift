@@ -82,13 +82,14 @@ import Testing
         == "The domain at 0xff600000008593c0 is of type \(type), which has no page table.")
   }
 
-  @Test(arguments: [
-    (0xff60_0000_00aa_b001, "has the table mode 7, which names no page table."),
-    (0xff60_0000_00aa_b007, "has the table mode 13, which names no page table."),
-    (4, "has its table at 0x0, which is no page of the kernel's memory."),
-    (0xff60_0000_00aa_b10c, "has its table at 0xff60000000aab108, which is no page of the kernel's memory."),
-    (.max, "has the table mode 13, which names no page table."),
-  ] as [(UInt64, String)])
+  @Test(
+    arguments: [
+      (0xff60_0000_00aa_b001, "has the table mode 7, which names no page table."),
+      (0xff60_0000_00aa_b007, "has the table mode 13, which names no page table."),
+      (4, "has its table at 0x0, which is no page of the kernel's memory."),
+      (0xff60_0000_00aa_b10c, "has its table at 0xff60000000aab108, which is no page of the kernel's memory."),
+      (.max, "has the table mode 13, which names no page table."),
+    ] as [(UInt64, String)])
   func tablesThatAreNone(_ top: UInt64, _ what: String) throws {
     let layout = try RISCVIOMMUDriver(generation: .range).layout(in: Self.kernel(.range))
     let memory = try Self.kernelMemory([0: 3, 144: top])

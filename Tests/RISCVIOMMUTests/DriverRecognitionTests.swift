@@ -21,7 +21,8 @@ import Testing
     ("riscv-iommu/range", "riscv_64_map_range", range, "riscv_64_map_range has a parameter `len`"),
   ])
   func theTwoGenerations(_ identifier: String, _ function: String, _ parameters: [String], _ how: String) throws {
-    let target = DriverTarget(values: [Self.address(function): 0xffff_ffff_8019_1ea6], functions: [function: parameters])
+    let target = DriverTarget(
+      values: [Self.address(function): 0xffff_ffff_8019_1ea6], functions: [function: parameters])
     let profile = try #require(try RISCVIOMMU.profile(in: target))
     #expect(profile.identifier == identifier && profile.recognition == how)
     #expect(profile.functions.first?.parameters == parameters)
@@ -43,10 +44,11 @@ import Testing
   }
 
   /// A kernel may have generic_pt for another driver, or for its tests.
-  @Test(arguments: [
-    (["pgd_root"], "riscv-iommu/pages"), (["riscvpt.riscv_64pt.common.top_of_table"], "riscv-iommu/range"),
-    ([], nil), (["pgd_root", "riscvpt.riscv_64pt.common.top_of_table"], nil),
-  ] as [([String], String?)])
+  @Test(
+    arguments: [
+      (["pgd_root"], "riscv-iommu/pages"), (["riscvpt.riscv_64pt.common.top_of_table"], "riscv-iommu/range"),
+      ([], nil), (["pgd_root", "riscvpt.riscv_64pt.common.top_of_table"], nil),
+    ] as [([String], String?)])
   func aKernelWithBoth(_ members: [String], _ identifier: String?) throws {
     let target = DriverTarget(functions: ["riscv_iommu_map_pages": Self.classic, "riscv_64_map_range": Self.range])
     for function in target.functions.keys { target.values[Self.address(function)] = 1 }
@@ -86,8 +88,9 @@ import Testing
     for identifier in ["", "riscv-iommu", "riscv-iommu/", "riscv-iommu/size", "xuantie/pages"] {
       #expect(RISCVIOMMU.profile(identifier: identifier) == nil)
     }
-    #expect(RISCVIOMMU.profiles.map(\.name) == [
-      "riscv-iommu, map_pages (6.13 to 7.0)", "riscv-iommu, map_range (generic_pt, 7.1 on)",
-    ])
+    #expect(
+      RISCVIOMMU.profiles.map(\.name) == [
+        "riscv-iommu, map_pages (6.13 to 7.0)", "riscv-iommu, map_range (generic_pt, 7.1 on)",
+      ])
   }
 }

@@ -101,9 +101,11 @@ import Testing
 
   // MARK: Flags
 
-  @Test(arguments: [
-    (1, 0x5b), (5, 0x5b), (2, 0xdf), (3, 0xdf), (6, 0xdf), (7, 0xdf), (0xb, 0xd7), (9, 0x53), (0x13, 0xdf), (0x3f, 0xd7),
-  ] as [(UInt64, UInt8)])
+  @Test(
+    arguments: [
+      (1, 0x5b), (5, 0x5b), (2, 0xdf), (3, 0xdf), (6, 0xdf), (7, 0xdf), (0xb, 0xd7), (9, 0x53), (0x13, 0xdf),
+      (0x3f, 0xd7),
+    ] as [(UInt64, UInt8)])
   func flags(_ protection: UInt64, _ flags: UInt8) throws {
     let call = try DriverEvidence.map(0x1000, 0x8000_0000, 0x1000, protection)
     #expect(DriverEvidence.driver.leaves(of: call, mode: .sv39).map(\.flags?.rawValue) == [flags])
@@ -124,14 +126,15 @@ import Testing
 
   // MARK: What is refused
 
-  @Test(arguments: [
-    (0x800, 0, 0x1000), (0, 0x800, 0x1000), (0, 0, 0x800), (0, 0, 0), (0x1000, 0, 0x1800),
-    // Across the gap between the halves, into it, out of the address space.
-    (0x3f_ffff_f000, 0, 0x2000), (0x40_0000_0000, 0, 0x1000), (0xffff_ffbf_ffff_f000, 0, 0x1000),
-    (0xffff_ffff_ffff_f000, 0, 0x2000), (0, 0, .max & ~0xfff),
-    // Physical addresses have 56 bits.
-    (0, 1 << 56, 0x1000), (0, (1 << 56) - 0x1000, 0x2000), (0, .max & ~0xfff, 0x1000),
-  ] as [(UInt64, UInt64, UInt64)])
+  @Test(
+    arguments: [
+      (0x800, 0, 0x1000), (0, 0x800, 0x1000), (0, 0, 0x800), (0, 0, 0), (0x1000, 0, 0x1800),
+      // Across the gap between the halves, into it, out of the address space.
+      (0x3f_ffff_f000, 0, 0x2000), (0x40_0000_0000, 0, 0x1000), (0xffff_ffbf_ffff_f000, 0, 0x1000),
+      (0xffff_ffff_ffff_f000, 0, 0x2000), (0, 0, .max & ~0xfff),
+      // Physical addresses have 56 bits.
+      (0, 1 << 56, 0x1000), (0, (1 << 56) - 0x1000, 0x2000), (0, .max & ~0xfff, 0x1000),
+    ] as [(UInt64, UInt64, UInt64)])
   func whatIsRefused(_ iova: UInt64, _ target: UInt64, _ length: UInt64) throws {
     #expect(DriverEvidence.driver.leaves(of: try DriverEvidence.map(iova, target, length, 3), mode: .sv39).isEmpty)
   }
@@ -187,7 +190,8 @@ import Testing
           leaves.append((iova + entry << 12, 1 << 63 | ((address >> 12) | 8) << 10 | 0xdf, 0))
         }
       } else {
-        leaves.append((iova, (address >> 12) << 10 | 0xdf, [0x1000: 0, 0x20_0000: 1, 0x4000_0000: 2, 1 << 39: 3][size] ?? 4))
+        leaves.append(
+          (iova, (address >> 12) << 10 | 0xdf, [0x1000: 0, 0x20_0000: 1, 0x4000_0000: 2, 1 << 39: 3][size] ?? 4))
       }
       done += size
     }
@@ -228,7 +232,8 @@ import Testing
       let place = "seed \(SeededNumbers.run) round \(round): \(call)"
       #expect(found.elementsEqual(plain) { $0 == $1 }, "\(place)")
       // Runs end only where sizes change.
-      #expect(zip(runs, runs.dropFirst()).allSatisfy { $0.0.span != $0.1.span || $0.0.repeats != $0.1.repeats }, "\(place)")
+      #expect(
+        zip(runs, runs.dropFirst()).allSatisfy { $0.0.span != $0.1.span || $0.0.repeats != $0.1.repeats }, "\(place)")
       if runs.count > 2 { mixed += 1 }
     }
     #expect(mixed > 20)

@@ -10,15 +10,17 @@ import Testing
 
   static func read(_ line: String) throws -> DeviceTrace.Event? { try #require(RISCVIOMMUDevice().trace).read(line) }
 
-  @Test(arguments: [
-    // A walk's answer has the page offset, the cache's has not.
-    ("RO 0xffefc802 -> 0x80b77802", Access.read, 0xffef_c802, 0x80b7_7802),
-    ("RO 0xfffff010 -> 0x80ada000", .read, 0xffff_f010, 0x80ad_a010),
-    ("WR 0xfffff01c -> 0x80ada000", .write, 0xffff_f01c, 0x80ad_a01c), ("RW 0x1000 -> 0x2000", .readWrite, 0x1000, 0x2000),
-    ("NA 0x1000 -> 0x2000", .none, 0x1000, 0x2000), ("RO 0xffefc002 -> 0x0", .read, 0xffef_c002, nil),
-    // To the page at 0, from a walk.
-    ("RO 0x1010 -> 0x10", .read, 0x1010, 0x10),
-  ] as [(String, Access, UInt64, UInt64?)])
+  @Test(
+    arguments: [
+      // A walk's answer has the page offset, the cache's has not.
+      ("RO 0xffefc802 -> 0x80b77802", Access.read, 0xffef_c802, 0x80b7_7802),
+      ("RO 0xfffff010 -> 0x80ada000", .read, 0xffff_f010, 0x80ad_a010),
+      ("WR 0xfffff01c -> 0x80ada000", .write, 0xffff_f01c, 0x80ad_a01c),
+      ("RW 0x1000 -> 0x2000", .readWrite, 0x1000, 0x2000),
+      ("NA 0x1000 -> 0x2000", .none, 0x1000, 0x2000), ("RO 0xffefc002 -> 0x0", .read, 0xffef_c002, nil),
+      // To the page at 0, from a walk.
+      ("RO 0x1010 -> 0x10", .read, 0x1010, 0x10),
+    ] as [(String, Access, UInt64, UInt64?)])
   func translations(_ text: String, _ access: Access, _ iova: UInt64, _ target: UInt64?) throws {
     #expect(
       try Self.read("riscv_iommu_dma (null): translate 0000:01.0 #0 \(text)")
@@ -45,16 +47,19 @@ import Testing
         == .fault(Self.card, RISCVIOMMUFault.cause(256), IOVA(0)))
   }
 
-  @Test(arguments: [
-    ("0x100002401 0x3ffbf000", "IOTINVAL.VMA of 0xffefc000, PSCID 2", [0xffef_c000, 0xffef_cfff]),
-    ("0x100002001 0x0", "IOTINVAL.VMA of all addresses, PSCID 2", nil), ("0x1 0x0", "IOTINVAL.VMA of all addresses", nil),
-    // GV and GSCID; GVMA; a range (S).
-    ("0x50300002401 0x3ffbf000", "IOTINVAL.VMA of 0xffefc000, PSCID 2, GSCID 5", [0xffef_c000, 0xffef_cfff]),
-    ("0x500200000481 0x400", "IOTINVAL.GVMA of 0x1000, GSCID 80", nil),
-    ("0x100002401 0x3ffbf200", "IOTINVAL.VMA of a range from about 0xffefc000, PSCID 2", nil),
-    ("0x3 0x0", "IODIR.INVAL_DDT of all requesters", nil), ("0x80200000003 0x0", "IODIR.INVAL_DDT of requester id 0x8", nil),
-    ("0x80200001083 0x0", "IODIR.INVAL_PDT of requester id 0x8", nil),
-  ] as [(String, String, [UInt64]?)])
+  @Test(
+    arguments: [
+      ("0x100002401 0x3ffbf000", "IOTINVAL.VMA of 0xffefc000, PSCID 2", [0xffef_c000, 0xffef_cfff]),
+      ("0x100002001 0x0", "IOTINVAL.VMA of all addresses, PSCID 2", nil),
+      ("0x1 0x0", "IOTINVAL.VMA of all addresses", nil),
+      // GV and GSCID; GVMA; a range (S).
+      ("0x50300002401 0x3ffbf000", "IOTINVAL.VMA of 0xffefc000, PSCID 2, GSCID 5", [0xffef_c000, 0xffef_cfff]),
+      ("0x500200000481 0x400", "IOTINVAL.GVMA of 0x1000, GSCID 80", nil),
+      ("0x100002401 0x3ffbf200", "IOTINVAL.VMA of a range from about 0xffefc000, PSCID 2", nil),
+      ("0x3 0x0", "IODIR.INVAL_DDT of all requesters", nil),
+      ("0x80200000003 0x0", "IODIR.INVAL_DDT of requester id 0x8", nil),
+      ("0x80200001083 0x0", "IODIR.INVAL_PDT of requester id 0x8", nil),
+    ] as [(String, String, [UInt64]?)])
   func invalidations(_ words: String, _ meaning: String, _ iovas: [UInt64]?) throws {
     let range = iovas.map { IOVA($0[0])...IOVA($0[1]) }
     #expect(
@@ -77,7 +82,8 @@ import Testing
 
   @Test(arguments: [
     "riscv_iommu_dma", "riscv_iommu_dma (null): translate", "riscv_iommu_dma (null): translate 0000:01.0 #0 RO",
-    "riscv_iommu_dma (null): translate 0000:01.0 #0 XX 0x1 -> 0x2", "riscv_iommu_dma (null): translate 0000:01.0 #0 RO 1 -> 2",
+    "riscv_iommu_dma (null): translate 0000:01.0 #0 XX 0x1 -> 0x2",
+    "riscv_iommu_dma (null): translate 0000:01.0 #0 RO 1 -> 2",
     "riscv_iommu_dma (null): translate 0000:01.0 #0 RO 0x1 => 0x2",
     "riscv_iommu_dma (null): translate 0000:01.0 #0 RO 0x10000000000000000 -> 0x2", "riscv_iommu_flt (null): fault",
     "riscv_iommu_flt (null): fault 0000:01.0 reason: 13 iova: 0x0", "riscv_iommu_cmd (null): command 0x",

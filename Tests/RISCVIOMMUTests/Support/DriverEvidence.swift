@@ -47,7 +47,8 @@ enum DriverEvidence {
   /// A map call of 7.2.
   static func map(_ iova: UInt64, _ target: UInt64, _ length: UInt64, _ protection: UInt64) throws -> DriverCall {
     try driver.call(
-      try #require(driver.functions.first), arguments: [0xff60_0000_0085_93c0, iova, target, length, protection, 0xcc0, 0])
+      try #require(driver.functions.first),
+      arguments: [0xff60_0000_0085_93c0, iova, target, length, protection, 0xcc0, 0])
   }
 
   /// Every leaf that a call should leave, by IOVA.
