@@ -8,7 +8,8 @@ import Testing
 /// The contexts of a directory, of good and of hostile ones.
 @Suite struct DirectoryTests {
   /// `contexts` is `context(of:)` for every device id with a valid context.
-  @Test(arguments: [1, 2, 3], [6, 7] as [UInt64]) func contextsAreThoseOfEveryDevice(_ levels: Int, low: UInt64) throws {
+  @Test(arguments: [1, 2, 3], [6, 7] as [UInt64]) func contextsAreThoseOfEveryDevice(_ levels: Int, low: UInt64) throws
+  {
     for round in 0..<12 {
       var random = SeededNumbers(round: round)
       let memory = WordMemory()
@@ -19,7 +20,8 @@ import Testing
       // Ids near each other share tables.
       let base = random.next()
       for _ in 0..<20 {
-        let id = (random.chance(50) ? random.next() : base &+ UInt64(random.below(40))) & ((1 << widths[levels - 1]) - 1)
+        let id =
+          (random.chance(50) ? random.next() : base &+ UInt64(random.below(40))) & ((1 << widths[levels - 1]) - 1)
         var table: UInt64 = 0x9000_0000
         for level in stride(from: levels - 1, to: 0, by: -1) {
           let index = level == 2 ? id / (1 << (low + 9)) : id / (1 << low) % 512
@@ -57,7 +59,7 @@ import Testing
   @Test func aDirectoryThatLeadsToItselfEnds() throws {
     let uniform = UniformMemory(entry: 0x9000_0000 >> 2 | 1)
     let registers = RegisterValues(byOffset: [0: 0x78_e2cf_0f10, 0x10: 0x9000_0000 >> 2 | 4])
-    // A pointer is no valid context: 63 bits of it are reserved, so each is refused.
+    // As a context the word is valid, and refused.
     let found = try RISCVIOMMUDevice().contexts(registers: registers, memory: uniform, limit: .max)
     #expect(found.count <= DirectoryScan.tableLimit * 64)
     #expect(found.count > 1000)

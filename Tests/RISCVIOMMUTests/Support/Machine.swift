@@ -262,32 +262,48 @@ struct Machine {
   }
 }
 
-/// Builds the tables of a second stage, from a map of pages: in pages of its own from 0xa0004000 on.
+/// Builds page tables from maps of pages, in pages of its own.
 struct TableBuilder {
   let memory: WordMemory
   let isBig: Bool
   var levels = 3
   var root: UInt64 = 0
-  private var next: UInt64 = 0xa000_4000
+  /// A second stage: the root has four pages.
+  var isWide = true
+  /// How much further on in memory the tables lie than their addresses say: those of a first stage are a guest's.
+  var displacement: UInt64 = 0
+  /// The page for the next table.
+  var next: UInt64 = 0xa000_4000
   private var entries: [UInt64] = []
 
   init(memory: WordMemory, isBig: Bool) { (self.memory, self.isBig) = (memory, isBig) }
 
-  private func load(_ place: UInt64) -> UInt64 { isBig ? memory[place].byteSwapped : memory[place] }
+  private func load(_ place: UInt64) -> UInt64 {
+    let word = memory[place + displacement]
+    return isBig ? word.byteSwapped : word
+  }
+
   private mutating func put(_ entry: UInt64, at place: UInt64) {
-    memory[place] = isBig ? entry.byteSwapped : entry
-    entries.append(place)
+    memory[place + displacement] = isBig ? entry.byteSwapped : entry
+    entries.append(place + displacement)
   }
 
-  mutating func map(_ guest: UInt64, _ page: UInt64, flags: UInt64, level: Int = 0) {
-    store(page / 4096 * 1024 + flags, of: guest, level: level)
+  mutating func map(_ input: UInt64, _ page: UInt64, flags: UInt64, level: Int = 0) {
+    store(page / 4096 * 1024 + flags, of: input, level: level)
   }
 
-  /// Puts an entry where `guest` is translated at `level`.
-  mutating func store(_ entry: UInt64, of guest: UInt64, level: Int) {
+  /// The same 16 times over: a contiguous group.
+  mutating func mapGroup(_ input: UInt64, _ page: UInt64, flags: UInt64) {
+    for member in 0..<16 as Range<UInt64> {
+      store(1 << 63 | (page / 4096 + 8) * 1024 + flags, of: input + member * 4096, level: 0)
+    }
+  }
+
+  /// Puts an entry where `input` is translated at `level`.
+  mutating func store(_ entry: UInt64, of input: UInt64, level: Int) {
     var table = root
     for upper in stride(from: levels - 1, through: level, by: -1) {
-      let index = guest >> UInt64(12 + 9 * upper) & (upper == levels - 1 ? 0x7ff : 0x1ff)
+      let index = input >> UInt64(12 + 9 * upper) & (isWide && upper == levels - 1 ? 0x7ff : 0x1ff)
       let place = table + index * 8
       if upper == level { return put(entry, at: place) }
       if load(place) & 1 == 0 {
