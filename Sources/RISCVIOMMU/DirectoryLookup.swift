@@ -25,7 +25,13 @@ struct DirectoryLookup {
     case .directory, .reserved:
       capabilities = Capabilities(rawValue: try value(RISCVIOMMURegister.capabilities, "CAPABILITIES"))
     }
-    features = FeatureControl(rawValue: registers[RISCVIOMMURegister.featureControl] ?? 0)
+    let features = FeatureControl(rawValue: registers[RISCVIOMMURegister.featureControl] ?? 0)
+    if features.isBigEndian && implementation.has(.ignoresByteOrder) {
+      trace.note("FCTL.BE is not looked at: everything is read as little-endian")
+      self.features = FeatureControl(rawValue: features.rawValue & ~1)
+    } else {
+      self.features = features
+    }
     self.memory = DeviceMemory(memory: memory, addressBits: capabilities.addressBits)
     self.implementation = implementation
   }
@@ -100,11 +106,16 @@ struct DirectoryLookup {
   }
 
   private mutating func check(_ context: DeviceContextEntry) throws(Stop) {
+    if context.isBigEndian && implementation.has(.ignoresByteOrder) {
+      trace.note("SBE makes the device context misconfigured")
+      throw Stop.fault(RISCVIOMMUFault.directoryMisconfigured, "SBE is 1")
+    }
     guard let problem = context.misconfiguration(capabilities, features) else { return }
     guard implementation.has(.checksContextsLess) else {
       throw Stop.fault(RISCVIOMMUFault.directoryMisconfigured, problem)
     }
     if context.hasProcessDirectory && context.hasDefaultProcess && context.firstStage >> 60 > 3 {
+      trace.note("a process directory's reserved mode is taken for a misconfigured process context")
       throw Stop.fault(RISCVIOMMUFault.processMisconfigured, problem)
     }
     guard let checked = context.seenByLessChecking.misconfiguration(capabilities, features) else {
@@ -112,6 +123,7 @@ struct DirectoryLookup {
       return
     }
     let isBeyondModes = !context.hasProcessDirectory && context.firstStage >> 60 > 10
+    if isBeyondModes { trace.note("a reserved first-stage mode is taken for a context that is not valid") }
     throw Stop.fault(isBeyondModes ? RISCVIOMMUFault.directoryInvalid : RISCVIOMMUFault.directoryMisconfigured, checked)
   }
 

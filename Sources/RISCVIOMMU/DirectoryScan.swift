@@ -3,9 +3,9 @@ import PageTables
 
 /// Which device ids have a valid device context, in order.
 struct DirectoryScan {
-  /// The most tables that are looked at: a whole segment of 65536 requesters has less than half as many. A directory whose
-  /// tables lead to each other ends there.
-  static let tableLimit = 1 << 12
+  /// The most tables that are looked at: a whole segment of 65536 requesters has 1027. A directory whose tables lead to each
+  /// other ends there.
+  static let tableLimit = 1 << 11
 
   private(set) var devices: [UInt32] = []
   private let limit: Int

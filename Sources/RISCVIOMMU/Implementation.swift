@@ -36,6 +36,8 @@ public enum Quirk: String, Hashable, Sendable, CaseIterable {
   case blamesSecondStage
   /// The second stage must allow more than the access wants.
   case demandsMoreOfSecondStage
+  /// There is no big-endian.
+  case ignoresByteOrder
   /// Device contexts are checked less.
   case checksContextsLess
   /// The process directory is not translated, and its entries are checked less.
@@ -68,6 +70,7 @@ public enum Quirk: String, Hashable, Sendable, CaseIterable {
     case .demandsMoreOfSecondStage:
       "the second stage must allow an access to a first-stage table as if it were the access itself, and at the end all "
         + "that the first-stage leaf allows"
+    case .ignoresByteOrder: "FCTL.BE is not looked at, and SBE makes a device context misconfigured"
     case .checksContextsLess:
       "reserved bits, the second stage's root alignment and SADE and GADE without AMO_HWAD are not checked in a device "
         + "context; reserved first-stage modes above 10 give cause 258"
@@ -94,6 +97,7 @@ public enum Quirk: String, Hashable, Sendable, CaseIterable {
     case .ignoresContiguous, .ignoresHighBits, .ignoresUser, .splitsAccessedAndDirty, .ignoresPointerFlags,
       .blamesSecondStage, .demandsMoreOfSecondStage:
       "riscv_iommu_spa_fetch"
+    case .ignoresByteOrder: "riscv_iommu_ctx_fetch, riscv_iommu_validate_device_ctx"
     case .checksContextsLess: "riscv_iommu_validate_device_ctx, riscv_iommu_ctx_fetch"
     case .readsProcessDirectoryDirectly: "riscv_iommu_ctx_fetch"
     case .redirectsWritesOnly: "riscv_iommu_spa_fetch, riscv_iommu_msi_write"

@@ -32,7 +32,7 @@ struct MemoryQueue: Hashable, Sendable {
   }
 
   /// How many records have been put and not yet taken.
-  var waiting: UInt64 { tail &- head & (base.count - 1) }
+  var waiting: UInt64 { (tail &- head) & (base.count - 1) }
 
   /// Whether no further record has room.
   var isFull: Bool { waiting == base.count - 1 }
@@ -50,13 +50,13 @@ struct MemoryQueue: Hashable, Sendable {
 
   /// The indices of the records that are waiting, oldest first, at most `limit`.
   func waitingIndices(limit: Int) -> [UInt64] {
-    (0..<min(waiting, UInt64(max(limit, 0)))).map { head &+ $0 & (base.count - 1) }
+    (0..<min(waiting, UInt64(max(limit, 0)))).map { (head &+ $0) & (base.count - 1) }
   }
 
   /// The indices of the last `limit` records before the head, which have been taken, oldest first; those of an earlier turn
   /// of the ring may never have been written.
   func takenIndices(limit: Int) -> [UInt64] {
     let count = min(base.count &- 1 &- waiting, UInt64(max(limit, 0)))
-    return (0..<count).map { head &- count &+ $0 & (base.count - 1) }
+    return (0..<count).map { (head &- count &+ $0) & (base.count - 1) }
   }
 }

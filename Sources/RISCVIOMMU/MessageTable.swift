@@ -35,7 +35,7 @@ struct MessageTable: Hashable, Sendable {
           self =
             isClean || !checksReserved ? .basic(DeviceContextEntry.address(first >> 10)) : .misconfigured
         case 1:
-          let isClean = first & 0x7fc0_0000_0000_0078 == 0 && second & 0xefc0_0000_0000_0c00 == 0
+          let isClean = first & 0x7fc0_0000_0000_0078 == 0 && second & 0xefc0_0000_0000_0000 == 0
           guard allowsMemoryFiles, isClean || !checksReserved else {
             self = .misconfigured
             return

@@ -121,8 +121,8 @@ public struct RISCVIOMMUDevice: DeviceModel {
     access: Access, requester: RequesterID, registers: RegisterValues, memory: any PhysicalMemory
   ) -> any DeviceTranslator {
     let transaction = Transaction(requester: requester, iova: IOVA(0), access: access)
-    let (start, _) = start(transaction, registers: registers, memory: memory, implementation: implementation)
-    return RISCVIOMMUTranslator(start, need: transaction.need)
+    let (start, trace) = start(transaction, registers: registers, memory: memory, implementation: implementation)
+    return RISCVIOMMUTranslator(start, last: trace.steps.last, need: transaction.need)
   }
 }
 

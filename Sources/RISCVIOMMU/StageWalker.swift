@@ -98,9 +98,18 @@ final class StageWalker {
   /// Where the entry at `address` lies, through the second stage.
   private func place(of address: GPA, original: Need, trace: inout Trace) throws(Stop) -> GPA {
     guard let under else { return address }
-    let need = demandsMore ? original : .read
-    let leaf = try under.walk(address.rawValue, need: need, original: original, trace: &trace)
-    return GPA(leaf.target)
+    guard demandsMore else {
+      return GPA(try under.walk(address.rawValue, need: .read, original: original, trace: &trace).target)
+    }
+    do throws(Stop) {
+      return GPA(try under.walk(address.rawValue, need: original, original: original, trace: &trace).target)
+    } catch {
+      var scratch = Trace()
+      if (try? under.walk(address.rawValue, need: .read, original: original, trace: &scratch)) != nil {
+        trace.note("the second stage must allow an access to a first-stage table as if it were the access itself")
+      }
+      throw error
+    }
   }
 
   /// The page at `input` and those behind it, as far as they end alike and at most `limit`.

@@ -109,16 +109,22 @@ struct Stages {
 /// Many accesses of one kind of one requester, with one look-up of its contexts.
 final class RISCVIOMMUTranslator: DeviceTranslator {
   private let start: Result<Stages, Stop>
+  /// The last entry read before the address mattered: of the second stage, for a process directory.
+  private let last: Walk.Step?
   private let need: Need
 
-  init(_ start: Result<Stages, Stop>, need: Need) { (self.start, self.need) = (start, need) }
+  init(_ start: Result<Stages, Stop>, last: Walk.Step?, need: Need) {
+    (self.start, self.last, self.need) = (start, last, need)
+  }
 
   func run(at iova: IOVA, limit: UInt64) -> DeviceRun {
     switch start {
-    case .success(let stages): return stages.run(at: iova, need: need, limit: limit)
+    case .success(let stages):
+      let run = stages.run(at: iova, need: need, limit: limit)
+      return run.last == nil ? DeviceRun(pages: run.pages, result: run.result, last: last) : run
     case .failure(let stop):
       let pages = max(1, min(limit, (UInt64.max &- iova.rawValue) >> 12 + 1))
-      return DeviceRun(pages: pages, result: stop.result, last: nil)
+      return DeviceRun(pages: pages, result: stop.result, last: last)
     }
   }
 }
