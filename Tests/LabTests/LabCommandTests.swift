@@ -27,11 +27,13 @@ import Testing
         """)
   }
 
-  /// The scenarios that lab/linux/README.md explains are those that there are, in the same order.
-  @Test func theReadmeExplainsTheSameScenarios() async throws {
-    let readme = try String(contentsOfFile: Lab.top + "/lab/linux/README.md", encoding: .utf8)
-    let section = readme.components(separatedBy: "## Scenarios\n").last?.components(separatedBy: "\n## ").first ?? ""
-    let explained = section.matches(of: #/(?m)^\| (`.*?) \|/#).flatMap { $0.1.matches(of: /`([^`]+)`/).map { $0.1 } }
+  /// The scenarios that the READMEs of both pairs explain are those that there are, in the same order.
+  @Test func theReadmesExplainTheSameScenarios() async throws {
+    let explained = try ["linux", "mainline"].flatMap { pair in
+      let readme = try String(contentsOfFile: Lab.top + "/lab/\(pair)/README.md", encoding: .utf8)
+      let section = readme.components(separatedBy: "## Scenarios\n").last?.components(separatedBy: "\n## ").first ?? ""
+      return section.matches(of: #/(?m)^\| (`.*?) \|/#).flatMap { $0.1.matches(of: /`([^`]+)`/).map { $0.1 } }
+    }
     let listed = try await Lab.command(["list"]).output.split(separator: "\n").map { $0.prefix { $0 != " " } }
     #expect(explained == listed)
   }
@@ -39,7 +41,7 @@ import Testing
   @Test(arguments: [
     (["start"], "unknown verb 'start' (see lab/lab help)"),
     (["list", "all"], "list takes no arguments"),
-    (["build", "--config", "big"], "--config of build is default, smp or all, not 'big'"),
+    (["build", "--config", "big"], "--config of build is default, smp, mainline or all, not 'big'"),
     (["boot"], "no SCENARIO given (lab/lab list names them)"),
     (["boot", "fix", "/tmp/x"], "no scenario 'fix' (lab/lab list names them)"),
     (["boot", "fixed"], "no DIRECTORY given (see lab/lab help)"),
