@@ -23,6 +23,14 @@ import Testing
         huge-page            2 MiB leaves, right by the specification; the device reads on behind a leaf
         stale-unmap          unmap clears nothing: the card still reaches the memory it was taken from
         alias                0x10000000 and 0x50000000 share their entries: the card works in the wrong memory
+        riscv-fixed          the mainline RISC-V IOMMU: the card transmits and receives through its tables
+        riscv-napot          a ring of 64 KiB in one contiguous mapping: QEMU reads another page, and nothing is sent
+        riscv-identity       Debian's own kernel: the card works around the tables, in an identity domain
+        riscv-not-probed     a PLIC has no MSIs, so the driver is never probed, silently: the IOMMU refuses everything
+        riscv-faults-unread  a PLIC and a lost entry: faults are queued, and nobody reads them
+        riscv-msi-fault      the card's interrupts are refused: no mapping leads to the interrupt controller
+        riscv-stale-cache    the ring's entry is gone, and the card works: the IOMMU answers from its cache
+        riscv-cleared-leaf   the same without the cache: faults, and nothing is sent any more
 
         """)
   }
