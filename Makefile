@@ -122,7 +122,7 @@ test-gdbs: build wheel guest
 	  IOMMULENS_GDBS=$$gdbs IOMMULENS_FRONT_ENDS=$$python SWIFT_BACKTRACE=enable=no $(SWIFT) test --skip-build \
 	  --filter 'CoreModuleTests|InvestigationClassTests|GDBMatrixTests|CompletionTests|PackageTests'
 
-# A real kernel with the driver on a QEMU with the device: minutes once, then at once.
+# Real kernels with the drivers on QEMUs with the devices: minutes once, then at once.
 lab: setup
 	@lab/lab build --config all
 
