@@ -126,7 +126,7 @@ test-gdbs: build wheel guest
 	      --filter 'TargetFaultTests|BadInputTests|SecurityTests|CommandErrorTests' || exit 1; \
 	  done
 
-# A real kernel with the driver on a QEMU with the device: minutes once, then at once.
+# Real kernels with the drivers on QEMUs with the devices: minutes once, then at once.
 lab: setup
 	@lab/lab build --config all
 

@@ -12,7 +12,7 @@ let package = Package(
   products: [
     .library(name: "_core", type: .dynamic, targets: ["IOMMULensPython"]),
     .library(name: "PageTables", targets: ["PageTables"]),
-    .library(name: "Investigation", targets: ["Investigation", "IOMMUModel", "XuanTie", "Reports"]),
+    .library(name: "Investigation", targets: ["Investigation", "IOMMUModel", "RISCVIOMMU", "XuanTie", "Reports"]),
     .executable(name: "iommulens", targets: ["iommulens"]),
   ],
   dependencies: [
@@ -34,6 +34,7 @@ let package = Package(
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: strict),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: strict),
+    .target(name: "RISCVIOMMU", dependencies: ["IOMMUModel"], swiftSettings: strict),
     .target(
       name: "Investigation",
       dependencies: [
@@ -53,12 +54,12 @@ let package = Package(
     .systemLibrary(name: "CPython", pkgConfig: "python3", providers: [.apt(["libpython3-dev", "pkg-config"])]),
     .target(
       name: "IOMMULensPython",
-      dependencies: ["CPython", "XuanTie", "Evidence", "Investigation", "LinuxKernel", "Reports"],
+      dependencies: ["CPython", "RISCVIOMMU", "XuanTie", "Evidence", "Investigation", "LinuxKernel", "Reports"],
       exclude: ["exports.map"], swiftSettings: strict),
     .executableTarget(
       name: "iommulens",
       dependencies: [
-        "XuanTie", "Evidence", "Investigation", "Reports",
+        "RISCVIOMMU", "XuanTie", "Evidence", "Investigation", "Reports",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: strict),
@@ -79,6 +80,8 @@ let package = Package(
       exclude: ["Programs"], swiftSettings: strict),
     .testTarget(
       name: "XuanTieTests", dependencies: ["XuanTie", "GuestMemory", "Randomness"], swiftSettings: strict),
+    .testTarget(
+      name: "RISCVIOMMUTests", dependencies: ["RISCVIOMMU", "GuestMemory", "Randomness"], swiftSettings: strict),
     .target(
       name: "CXMMUv1", path: "lab/qemu/test", exclude: ["Makefile", "device", "walk-test.c"], publicHeadersPath: "."),
     .testTarget(
@@ -93,13 +96,13 @@ let package = Package(
     .testTarget(
       name: "InvestigationTests",
       dependencies: [
-        "Investigation", "XuanTie", "Simulation", "Randomness", "store-writer",
+        "Investigation", "RISCVIOMMU", "XuanTie", "Simulation", "Randomness", "store-writer",
         .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: strict),
     .testTarget(
       name: "EvidenceTests",
-      dependencies: ["Evidence", "LinuxKernel", "Reports", "XuanTie", "Simulation", "Randomness"],
+      dependencies: ["Evidence", "LinuxKernel", "Reports", "RISCVIOMMU", "XuanTie", "Simulation", "Randomness"],
       swiftSettings: strict),
     .testTarget(
       name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation", "Randomness"],

@@ -4,7 +4,8 @@ import Investigation
 import PageTables
 
 /// Reads captured tables: a JSON file with pages (`{"0x80b76000": "0070b780…"}`, 4096 bytes each as hexadecimal digits), or
-/// one with what was noted beside them (`root`, `s1mode`, `registers`, …). Such a file is a text of its own.
+/// one with what was noted beside them (`root`, `s1mode`, `registers`, …; `root_pa`, `top_level`). Such a file is a text of
+/// its own.
 struct CaptureReader {
   /// The devices that are known.
   let devices: [any DeviceModel]
@@ -36,7 +37,7 @@ struct CaptureReader {
       return name.hasSuffix(".json") ? .refused("It starts as JSON does and is none: perhaps it was cut.") : nil
     }
     if !object.isEmpty, object.keys.allSatisfy({ $0.hasPrefix("0x") }) { return pages(object) }
-    if object["root"] != nil || object["dtbase"] != nil || object["registers"] != nil { return notes(object) }
+    if ["root", "root_pa", "dtbase", "registers"].contains(where: { object[$0] != nil }) { return notes(object) }
     let names = devices.map(\.name).joined(separator: ", ")
     return .refused(
       "It is JSON, but neither the pages of tables nor what is noted beside those of a device known here (\(names)).")
@@ -102,15 +103,33 @@ struct CaptureReader {
       .map(RequesterID.init(rawValue:))
     capture.maps = (object["maps"] as? [[String: Any]] ?? []).compactMap(map)
     // The driver's own word for its root goes before what a tool worked out of the device's tables.
-    let mode = (view["s1mode"] ?? object["s1mode"]).flatMap(Self.number).flatMap { UInt8(exactly: $0) }
+    let mode =
+      (view["s1mode"] ?? object["s1mode"]).flatMap(Self.number).flatMap { UInt8(exactly: $0) }
       .flatMap(PagingMode.init(firstStageCode:))
-    if let mode, let root = (view["root"] ?? object["root"]).flatMap(Self.number), root & 0xfff == 0 {
+      ?? object["top_level"].flatMap(Self.number).flatMap(Self.mode(rootLevel:))
+    if let mode, let root = (view["root"] ?? object["root"] ?? object["root_pa"]).flatMap(Self.number),
+      root & 0xfff == 0
+    {
       capture.root = TableRoot(address: GPA(root), mode: mode)
     }
     let domains = Set(capture.maps.map(\.domain))
-    capture.domain = view["domain"].flatMap(Self.number).map { KVA($0) } ?? (domains.count == 1 ? domains.first : nil)
+    capture.domain =
+      (view["domain"] ?? object["domain"]).flatMap(Self.number).map { KVA($0) }
+      ?? (domains.count == 1 ? domains.first : nil)
+    if let iova = object["iova"].flatMap(Self.number), let target = object["paddr"].flatMap(Self.number),
+      let length = object["len"].flatMap(Self.number)
+    {
+      capture.after = DriverCall(
+        function: "", operation: .map(target: GPA(target), protection: nil, allocation: nil), domain: KVA(0),
+        iova: IOVA(iova), length: length)
+    }
     capture.callsSeen = object["calls_seen"].flatMap(Self.number)
     return .notes(capture, device: device?.name)
+  }
+
+  /// The first stage of eight-byte entries whose root is at this level.
+  private static func mode(rootLevel: UInt64) -> PagingMode? {
+    PagingMode.allCases.first { !$0.isSecondStage && $0.entryFormat == .rv64 && UInt64($0.levels) == rootLevel &+ 1 }
   }
 
   /// A listed map call, by its parameters' names.

@@ -57,7 +57,8 @@ private struct Pass {
     translations = TranslationReader(devices: devices)
     functions = Array(translations.functions.union(profiles.flatMap { $0.functions.map(\.symbol) })).sorted()
     readers = [
-      TraceReader(name: name), TranslationLogReader(devices: devices), EntryReader(),
+      TraceReader(name: name), DeviceTraceReader(name: name, devices: devices), TranslationLogReader(devices: devices),
+      EntryReader(),
       TableReader(name: name, profiles: profiles), RegisterReader(devices: devices), StateReader(devices: devices),
       TypedTableReader(name: name, profiles: profiles), TypedStateReader(devices: devices), KernelStateReader(),
       ValueReader(), ConfigurationReader(),

@@ -77,6 +77,8 @@ public enum Noise: String, Hashable, Sendable, CaseIterable {
   case transcript = "of a debugger's transcript"
   /// The numbers of a code block that a web page was copied with.
   case numbers = "with a number alone"
+  /// What a device's implementation wrote down beside translations, faults and invalidations.
+  case trace = "of a device's trace about other things"
   /// Nothing.
   case blank
   /// Everything else: prose, source code.

@@ -46,11 +46,21 @@ struct ImportRun {
   private mutating func add(_ index: Int) throws(InvestigationError) {
     var logs: [LogLine] = []
     var translations: [RecordedTranslation] = []
+    var stored: (first: EventID, last: EventID)?
+    func storeTranslations() throws(InvestigationError) {
+      let new = try store.append(translations)
+      translations = []
+      if let first = new.first?.id, let last = new.last?.id { stored = (stored?.first ?? first, last) }
+    }
     var cookies = Set(try store.cookieRequests().map(\.content))
     for finding in texts[index].extraction.findings {
       if let device = finding.device { try keep(Fact.device, device) }
       switch finding.evidence {
       case .translations(let runs): translations += runs
+      case .log(let line) where line.isOfDevice:
+        // What the device knew when it was asked depends on what came before.
+        if !translations.isEmpty { try storeTranslations() }
+        try store.append([line])
       case .log(let line): logs.append(line)
       case .cookie(let request):
         if cookies.insert(request.content).inserted { try store.append(request) }
@@ -70,7 +80,11 @@ struct ImportRun {
       }
     }
     if !logs.isEmpty { try store.append(logs) }
-    if !translations.isEmpty { _ = try store.append(translations) }
+    if !translations.isEmpty { try storeTranslations() }
+    if let stored {
+      let batch = ImportedTranslations(file: texts[index].extraction.name, events: stored.first...stored.last)
+      try keep(batch.factName, batch.factValue)
+    }
   }
 
   private func addConfiguration(_ new: [Int]) throws(InvestigationError) {
@@ -335,7 +349,18 @@ struct ImportRun {
 
   private func noteDomain(_ tables: CapturedTables, device: String?) throws(InvestigationError) {
     let device = profiles.map(\.device).first { $0.name == device }
-    if let root = tables.domainRoot(device: device) { try store.setFact(root.factName, root.factValue) }
+    // Notes that name no domain, but a call: it is that of the recorded one.
+    var domain: KVA?
+    if let after = tables.notes?.after {
+      let calls = try store.calls().map(\.call).filter {
+        ($0.iova, $0.length, $0.target) == (after.iova, after.length, after.target)
+      }
+      let domains = Set(calls.map(\.domain))
+      if domains.count == 1 { domain = domains.first }
+    }
+    if let root = tables.domainRoot(device: device, otherwise: domain) {
+      try store.setFact(root.factName, root.factValue)
+    }
   }
 
   private mutating func verify(

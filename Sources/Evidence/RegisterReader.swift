@@ -41,19 +41,18 @@ struct RegisterReader: LineReader {
     _ line: MemoryLine, at index: Int, of text: TextLines, _ collector: inout RegisterCollector,
     _ refusals: inout [Refusal]
   ) {
-    // Narrower reads of the registers answer 0, and nothing of the memory in between is a register.
-    guard line.width == 8 else { return }
+    // Narrower reads of memory are no tables.
+    guard line.width == 8 || line.width == 4 else { return }
     var isMemory = false
     for (position, word) in line.words.enumerated() {
-      let address = line.address + UInt64(truncatingIfNeeded: position) &* 8
+      let address = line.address + UInt64(truncatingIfNeeded: position &* line.width)
       let device = devices.first { device in device.usualRegisterBlock.map { address - $0 < Self.blockSize } ?? false }
       guard let device, let block = device.usualRegisterBlock else {
-        isMemory = true
+        isMemory = line.width == 8
         continue
       }
-      let offset = address - block
-      if device.registers.contains(where: { $0.offset == offset }) {
-        collector.note(offset, word, line: index, of: device.name)
+      for (offset, value) in Self.registers(of: device, in: word, at: address - block, width: line.width) {
+        collector.note(offset, value, line: index, of: device.name)
       }
     }
     guard isMemory else { return }
@@ -63,6 +62,18 @@ struct RegisterReader: LineReader {
       refusals[refusals.count - 1] = Refusal(lines: last.lines.lowerBound...number, reason: last.reason)
     } else {
       refusals.append(Refusal(lines: number...number, reason: reason))
+    }
+  }
+
+  /// The registers that a word tells: one as wide as it, or two of half its size. A register that is read in halves may
+  /// answer anything.
+  private static func registers(
+    of device: any DeviceModel, in word: UInt64, at offset: UInt64, width: Int
+  ) -> [(offset: UInt64, value: UInt64)] {
+    device.registers.compactMap { register in
+      let distance = register.offset &- offset
+      guard register.size == width ? distance == 0 : register.size == 4 && distance & ~4 == 0 else { return nil }
+      return (register.offset, register.size == 4 ? word >> (distance * 8) & 0xffff_ffff : word)
     }
   }
 

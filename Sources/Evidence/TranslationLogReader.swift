@@ -72,6 +72,8 @@ struct TranslationRuns {
     else { return nil }
     switch (run.answer, next.answer) {
     case (nil, nil): return step
+    case (let mine?, let theirs?) where mine.access == .none && theirs.access == .none:
+      return mine.mask == theirs.mask ? step : nil
     case (let mine?, let theirs?):
       let distance = next.iova - run.iova
       return mine.mask == theirs.mask && mine.access == theirs.access && theirs.address - mine.address == distance

@@ -2,11 +2,12 @@ public import CPython
 internal import IOMMUModel
 internal import Investigation
 internal import PageTables
+internal import RISCVIOMMU
 internal import Reports
 internal import XuanTie
 
 /// The IOMMU families that the extension knows.
-let tenants: [any Tenant.Type] = [XuanTie.self]
+let tenants: [any Tenant.Type] = [XuanTie.self, RISCVIOMMU.self]
 
 /// Creates the module `iommulens._core`: what Python calls when it imports `_core.abi3.so`.
 @c(PyInit__core) public func createModule() -> UnsafeMutablePointer<PyObject>? {

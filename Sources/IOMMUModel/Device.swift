@@ -151,6 +151,8 @@ public struct DeviceTranslation: Hashable, Sendable {
 public struct Register: Hashable, Sendable {
   /// Bytes from the register block's start.
   public let offset: UInt64
+  /// Its bytes, 4 or 8: how many a read must ask for.
+  public let size: Int
   /// The device's name for it.
   public let name: String
   /// The driver's name for the same offset, where it differs.
@@ -160,10 +162,11 @@ public struct Register: Hashable, Sendable {
 
   /// A register at `offset`.
   public init(
-    offset: UInt64, name: String, driverName: String? = nil,
+    offset: UInt64, name: String, driverName: String? = nil, size: Int = 8,
     meaning: @escaping @Sendable (UInt64) -> String = { _ in "" }
   ) {
     self.offset = offset
+    self.size = size
     self.name = name
     self.driverName = driverName
     self.meaning = meaning
@@ -221,6 +224,12 @@ public protocol DeviceModel: Sendable {
   /// The fault that is latched; nil for none.
   func latchedFault(_ registers: RegisterValues) -> LatchedFault?
 
+  /// The faults that software has yet to take, oldest first, at most `limit`: those in a queue in memory, else the latched
+  /// one.
+  func faults(
+    registers: RegisterValues, memory: any PhysicalMemory, limit: Int
+  ) throws(UnreadableMemory) -> [LatchedFault]
+
   /// The registers as they would be after the latched fault had been cleared, and how that is done, as a phrase.
   func resumed(_ registers: RegisterValues) -> (registers: RegisterValues, how: String)
 
@@ -235,6 +244,9 @@ public protocol DeviceModel: Sendable {
   /// How many bytes one translation that works covers, where that is always the same: QEMU asks for the next byte beyond it.
   /// Nil when it differs or is not known.
   var translationSpan: UInt64? { get }
+
+  /// How to read the implementation's own trace; nil where it writes none that is known.
+  var trace: DeviceTrace? { get }
 
   /// Members of the implementation's state that tell a register's value, as ``registers(state:)`` takes them.
   var stateMembers: Set<String> { get }
@@ -265,6 +277,12 @@ public protocol DeviceModel: Sendable {
 }
 
 extension DeviceModel {
+  /// The latched one.
+  public func faults(
+    registers: RegisterValues, memory: any PhysicalMemory, limit: Int
+  ) throws(UnreadableMemory) -> [LatchedFault] {
+    Array([latchedFault(registers)].compactMap { $0 }.prefix(max(limit, 0)))
+  }
   /// Not known.
   public func raisesInterrupt(_ registers: RegisterValues) -> Bool? { nil }
   /// Not known.
@@ -273,6 +291,8 @@ extension DeviceModel {
   public var translateFunction: String? { nil }
   /// Not known.
   public var translationSpan: UInt64? { nil }
+  /// None known.
+  public var trace: DeviceTrace? { nil }
   /// None known.
   public var stateMembers: Set<String> { [] }
   /// None.

@@ -24,6 +24,10 @@ public protocol DriverProfile: Sendable {
   /// The leaves that a map call should write; empty for an unmap.
   func leaves(of call: DriverCall, mode: PagingMode) -> [LeafRun]
 
+  /// Whether unmap works on whole leaves: one that is asked for in part goes in whole, and where a range begins inside a leaf
+  /// nothing is done. Linux `iommu_unmap` allows both.
+  var unmapsWholeLeaves: Bool { get }
+
   /// The device on the other side.
   var device: any DeviceModel { get }
 
@@ -43,6 +47,9 @@ public protocol DriverProfile: Sendable {
 }
 
 extension DriverProfile {
+  /// Page by page.
+  public var unmapsWholeLeaves: Bool { false }
+
   /// The call by position; an optional argument that is missing counts as 0.
   public func call(_ function: DriverFunction, named arguments: [String: UInt64]) throws(TargetError) -> DriverCall {
     var values: [UInt64] = []
@@ -89,11 +96,11 @@ public struct DriverFaultHandling: Hashable, Sendable {
   public let device: KVA
   /// The function that handles the interrupt.
   public let handler: String
-  /// Where the structure that the handler is given holds the address of the registers.
-  public let registers: UInt64
+  /// Where the structure that the handler is given holds the address of the registers; nil where it does not hold it itself.
+  public let registers: UInt64?
 
   /// A way of being told.
-  public init(interrupt: UInt64, interruptName: String?, device: KVA, handler: String, registers: UInt64) {
+  public init(interrupt: UInt64, interruptName: String?, device: KVA, handler: String, registers: UInt64?) {
     (self.interrupt, self.interruptName, self.device) = (interrupt, interruptName, device)
     (self.handler, self.registers) = (handler, registers)
   }
@@ -101,13 +108,14 @@ public struct DriverFaultHandling: Hashable, Sendable {
 
 /// What a driver keeps of a device behind its IOMMU.
 public struct DeviceAttachment: Hashable, Sendable {
-  /// Whom the IOMMU takes the device for.
-  public let requester: RequesterID
+  /// Whom the IOMMU takes the device for; nil where the driver leaves that to the kernel's core, which has it from the
+  /// firmware (`dev->iommu->fwspec`).
+  public let requester: RequesterID?
   /// The domain it is attached to, as map calls carry it; nil for none.
   public let domain: KVA?
 
   /// An attachment.
-  public init(requester: RequesterID, domain: KVA?) {
+  public init(requester: RequesterID?, domain: KVA?) {
     self.requester = requester
     self.domain = domain
   }

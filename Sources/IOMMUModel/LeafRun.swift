@@ -12,8 +12,10 @@ public struct LeafRun: Hashable, Sendable {
   public let count: UInt64
   /// The first leaf.
   public let first: PageTableEntry
-  /// What each leaf adds to the one before it: 1 << 10 for consecutive pages, 0 inside a contiguous group.
+  /// What the next leaf adds that is another one: 1 << 10 for consecutive pages, 16 times that for groups of 64 KiB.
   public let step: UInt64
+  /// How many leaves that follow each other have one value; at least 1. A contiguous group is 16 equal leaves.
+  public let repeats: UInt64
   /// The bytes that one leaf covers of the IOVA range.
   public let span: UInt64
   /// Whether the call was seen with its protection; else nothing is expected of the leaves' flags but V.
@@ -21,7 +23,7 @@ public struct LeafRun: Hashable, Sendable {
 
   /// `count` leaves from `iova` on.
   public init(
-    iova: IOVA, level: Int, count: UInt64, first: PageTableEntry, step: UInt64, span: UInt64,
+    iova: IOVA, level: Int, count: UInt64, first: PageTableEntry, step: UInt64, repeats: UInt64 = 1, span: UInt64,
     permissionsAreKnown: Bool = true
   ) {
     self.iova = iova
@@ -29,6 +31,7 @@ public struct LeafRun: Hashable, Sendable {
     self.count = count
     self.first = first
     self.step = step
+    self.repeats = max(1, repeats)
     self.span = span
     self.permissionsAreKnown = permissionsAreKnown
   }
@@ -41,7 +44,7 @@ public struct LeafRun: Hashable, Sendable {
 
   /// Leaf `position`.
   public func leaf(_ position: UInt64) -> PageTableEntry {
-    PageTableEntry(rawValue: first.rawValue &+ position &* step, format: first.format)
+    PageTableEntry(rawValue: first.rawValue &+ position / repeats &* step, format: first.format)
   }
 }
 
@@ -105,6 +108,9 @@ extension LeafRun {
   /// How many 4 KiB pages one leaf covers; at least 1.
   public var pagesPerLeaf: UInt64 { max(span >> 12, 1) }
 
+  /// How many 4 KiB pages are cleared together: those of a leaf, or of a contiguous group.
+  public var pagesCleared: UInt64 { first.isContiguous && level == 0 ? 16 : pagesPerLeaf }
+
   /// How many 4 KiB pages the run covers; the largest number when it is larger.
   public var pages: UInt64 {
     let (pages, overflow) = count.multipliedReportingOverflow(by: pagesPerLeaf)
@@ -119,10 +125,12 @@ extension LeafRun {
     if entry.isContiguous {
       // A group of 64 KiB, whatever the lowest bits of its page number (Svnapot, table 5.1).
       let inGroup = (iova(number).rawValue >> 12 &+ page) & 0xf
-      return (GPA(entry.address.rawValue & ~0xffff | inGroup << 12), 16 - inGroup)
+      let address = GPA(entry.address.rawValue & ~0xffff | inGroup << 12)
+      guard repeats == 16, step == 16 << 10 else { return (address, 16 - inGroup) }
+      return (address, (1 << 44) - address.rawValue >> 12)
     }
     let address = entry.address + page << 12
-    guard step == pagesPerLeaf << 10 else { return (address, pagesPerLeaf - page) }
+    guard repeats == 1, step == pagesPerLeaf << 10 else { return (address, pagesPerLeaf - page) }
     // Page numbers have 44 bits and start again at 0.
     return (address, (1 << 44) - (address.rawValue >> 12 & 0xfff_ffff_ffff))
   }

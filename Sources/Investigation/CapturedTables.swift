@@ -21,15 +21,17 @@ public struct CapturedTables: Sendable {
     if let memory = try? SnapshotMemory(pages: pages) { memory } else { NoMemory() }
   }
 
-  /// The noted domain's table. Its requester is told only where the captured device table leads from the one to the other.
-  public func domainRoot(device: (any DeviceModel)?) -> DomainRoot? {
-    guard let notes, let domain = notes.domain, let root = notes.root else { return nil }
+  /// The noted domain's table, that of `domain` where the notes name none. Its requester is told only where the captured
+  /// device table leads from the one to the other: the noted one, else the first that does.
+  public func domainRoot(device: (any DeviceModel)?, otherwise domain: KVA? = nil) -> DomainRoot? {
+    guard let notes, let domain = notes.domain ?? domain, let root = notes.root else { return nil }
     var requester: RequesterID?
-    if let device, let asked = notes.requester,
-      let context = try? device.context(of: asked, registers: notes.registers, memory: memory),
-      context.firstStage == root
-    {
-      requester = asked
+    if let device, let asked = notes.requester {
+      let context = try? device.context(of: asked, registers: notes.registers, memory: memory)
+      if context?.firstStage == root { requester = asked }
+    } else if let device {
+      let contexts = try? device.contexts(registers: notes.registers, memory: memory, limit: 256)
+      requester = contexts?.first { $0.firstStage == root }?.requester
     }
     return DomainRoot(domain: domain, root: root, requester: requester)
   }

@@ -38,6 +38,10 @@ public struct Diagnosis: Sendable {
     case vanished
     /// The device does not end its walk at a leaf above level 0.
     case superpageMisread(level: Int)
+    /// The device takes each entry of a contiguous group for a page of its own.
+    case contiguousIgnored
+    /// The device answers from its cache what the tables no longer say.
+    case staleCache
     /// A latched fault hides good mappings.
     case latchedFault
     /// Nobody hears of faults: no interrupt handler runs.
@@ -218,6 +222,10 @@ public struct Diagnosis: Sendable {
     /// What logs say.
     public var log: [LogLine] = []
 
+    /// Faults that the device's implementation wrote down.
+    public var deviceFaults: [LogLine] = []
+    /// When the device was told to forget translations, in order.
+    public var invalidations: [RecordedInvalidation] = []
     /// What the device was seen to translate; nil when nothing was.
     public var translations: TranslationCheck?
     /// A fault that was seen to outlive the repair of its entry.
@@ -253,7 +261,8 @@ public struct Diagnosis: Sendable {
     disagreeingPages = check?.disagreeingPages ?? 0
     let searches: [([Hypothesis]) -> [Hypothesis]] = [
       { _ in symptoms.wrongShifts() }, symptoms.wrongLeaves(unless:), { _ in symptoms.wrongRanges() },
-      symptoms.lostEntries(unless:), symptoms.wrongUnmapping(unless:), symptoms.deviceCauses(after:),
+      symptoms.lostEntries(unless:), symptoms.wrongUnmapping(unless:), { _ in symptoms.contiguousCauses() },
+      symptoms.deviceCauses(after:), symptoms.staleCauses(after:),
       { _ in symptoms.bringUpCauses() }, symptoms.indirectCauses(after:), symptoms.outlivedRepair(after:),
       symptoms.translationCauses(after:), symptoms.silence(after:),
     ]

@@ -69,14 +69,20 @@ public struct Findings {
     check = CrossCheck(
       finished, replay: replay, profile: profile, registers: registers, memory: memory, progress: progress)
     state = try store.kernelState()
-    log = try store.logLines()
+    let lines = try store.logLines()
+    log = lines.filter { !$0.isOfDevice }
     var context = Diagnosis.Context(kernel: Self.kernel(facts), source: facts[Fact.source])
     (context.registers, context.memory, context.state, context.log) = (registers, memory, state, log)
     context.cookies = try store.cookieRequests()
     // What was seen takes no part in a comparison that nobody wants to wait for.
     seen = progress?.isStopped == true ? [] : try store.translations()
     (watches, ordered) = (try store.translationWatches(), history.calls)
-    translations = TranslationCheck(seen, calls: ordered, device: profile.device)
+    let batches = try store.factHistory(prefix: ImportedTranslations.prefix).compactMap {
+      ImportedTranslations(factName: $0.name, value: $0.value)?.events
+    }
+    translations = TranslationCheck(seen, calls: ordered, device: profile.device, imported: batches)
+    context.deviceFaults = lines.filter { $0.meaning == .deviceFault }
+    context.invalidations = try store.invalidations(of: profile.device)
     untranslated = UntranslatedMappings(seen, calls: ordered, watches: watches)
     context.translations = translations
     context.outlivedRepair = OutlivedRepair(

@@ -93,8 +93,18 @@ public final class Investigator {
         return profile
       }
     }
+    var symbols: [String] = []
+    for profile in tenants.flatMap({ $0.profiles }) {
+      for function in profile.functions where function.kind == .map && !symbols.contains(function.symbol) {
+        symbols.append(function.symbol)
+      }
+    }
+    let missing =
+      symbols.count == 1
+      ? "\(symbols[0]) is missing"
+      : "\(symbols.dropLast().joined(separator: ", ")) and \(symbols.last ?? "every other") are missing"
     throw TargetError(
-      "No IOMMU driver known here is in the symbols: xt_iommu_map is missing. "
+      "No IOMMU driver known here is in the symbols: \(missing). "
         + "Load the kernel with its debug information: `file vmlinux`.")
   }
 
@@ -189,7 +199,7 @@ public final class Investigator {
     var values = RegisterValues()
     for register in try profile().device.registers {
       // Each by itself: an unreadable offset ends a multi-word read. `000000002c000018: 0x0000000080b76000`.
-      let answer = try target.monitor("xp /1gx \(block + register.offset)")
+      let answer = try target.monitor("xp /1\(register.size == 4 ? "w" : "g")x \(block + register.offset)")
       guard let text = answer.split(separator: ":").last?.split(whereSeparator: \.isWhitespace).first,
         text.hasPrefix("0x"), let value = UInt64(text.dropFirst(2), radix: 16)
       else { continue }

@@ -18,11 +18,18 @@ public struct LogLine: Hashable, Sendable {
     case driver
     /// An IOMMU fault that the kernel reported.
     case fault
+    /// A fault that the device's implementation wrote down itself, whoever was told of it.
+    case deviceFault = "device fault"
+    /// A command by which the device forgets translations that it keeps, as its implementation wrote it down.
+    case invalidation
     /// A warning with a backtrace.
     case warning
     /// Anything else worth keeping.
     case other
   }
+
+  /// Whether the device's implementation wrote it, rather than the kernel.
+  public var isOfDevice: Bool { meaning == .deviceFault || meaning == .invalidation }
 
   /// Where it came from: a file's name, or `kernel log`.
   public let origin: String

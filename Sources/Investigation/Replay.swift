@@ -82,7 +82,8 @@ public struct Replay: Sendable {
           runs, by: number, known, limit: UInt64(max(0, limit)), &losses)
         if !isFollowed { leftOut.append(number) }
       } else {
-        tables[root.address, default: ReplayedTable(known)].unmap(recorded.call, by: number, known, &losses)
+        tables[root.address, default: ReplayedTable(known)].unmap(
+          recorded.call, by: number, known, wholeLeaves: profile.unmapsWholeLeaves, &losses)
       }
     }
     overwrites = losses.overwrites

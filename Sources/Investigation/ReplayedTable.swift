@@ -13,9 +13,12 @@ struct ReplayedTable: Sendable {
     private var taker: Int32 = -1
     /// The level of the run's leaves.
     let level: UInt8
+    /// log2 of the pages that one leaf, or one group of them, maps.
+    let leafPages_lg2: UInt8
 
     /// Page `position` of `run` of the call `number`, whose leaves are at `level`.
-    init(call number: Int, run: Int, position: UInt64, level: Int) {
+    init(call number: Int, run: Int, position: UInt64, level: Int, leafPages: UInt64 = 1) {
+      leafPages_lg2 = UInt8(truncatingIfNeeded: leafPages.trailingZeroBitCount)
       self.number = Int32(truncatingIfNeeded: number)
       self.run = Int32(truncatingIfNeeded: run)
       self.position = position
@@ -88,7 +91,8 @@ struct ReplayedTable: Sendable {
       guard UInt64(owners.count) + blocks <= limit else { return false }
     }
     for (order, run) in runs.enumerated() {
-      let state = PageState(call: number, run: order, position: 0, level: run.level)
+      let state = PageState(
+        call: number, run: order, position: 0, level: run.level, leafPages: run.pagesCleared)
       let start = run.iova.rawValue >> 12
       Self.forEachPart(run.iova, run.pages) { first, count in
         let state = state.advanced(by: (first &- start) & (Self.end - 1))
@@ -104,9 +108,17 @@ struct ReplayedTable: Sendable {
     return true
   }
 
-  /// Unmaps what `call` covers.
-  mutating func unmap(_ call: DriverCall, by number: Int, _ spaces: SlotSpaces, _ losses: inout Losses) {
-    let count = call.length >> 12
+  /// Unmaps what `call` covers; with `wholeLeaves` the rest of the last leaf as well, and nothing from inside one on.
+  mutating func unmap(
+    _ call: DriverCall, by number: Int, _ spaces: SlotSpaces, wholeLeaves: Bool, _ losses: inout Losses
+  ) {
+    var count = call.length >> 12
+    if wholeLeaves, count > 0 {
+      let first = call.iova.rawValue >> 12
+      if leafPages(at: first) > 1, first & (leafPages(at: first) - 1) != 0 { return }
+      let (last, wraps) = first.addingReportingOverflow(count - 1)
+      if !wraps, last < Self.end { count += (0 &- (last + 1)) & (leafPages(at: last) - 1) }
+    }
     guard count > Self.largeUnmap else {
       Self.forEachPart(call.iova, count) {
         noteTouched($0, $1, spaces)
@@ -119,6 +131,12 @@ struct ReplayedTable: Sendable {
       pages.forEach(from: first, to: first + count) { if $0.value.isLive { found.append(($0.start, $0.count)) } }
     }
     for range in found { clear(range.first, range.count, by: number, spaces, &losses) }
+  }
+
+  /// How many pages the live leaf at `page` maps, its whole group where it is of one; 1 where none is.
+  private func leafPages(at page: UInt64) -> UInt64 {
+    guard let state = pages.value(at: page).value, state.isLive else { return 1 }
+    return 1 << UInt64(min(state.leafPages_lg2, 51))
   }
 
   /// From here on several pages may share a slot. Until now each had its own, so that every live page has its entry.

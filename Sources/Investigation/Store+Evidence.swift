@@ -219,6 +219,21 @@ extension InvestigationStore {
     }
   }
 
+  /// The commands by which the device forgot what it kept, in the order in which they were stored, as `device` tells them from
+  /// its trace.
+  func invalidations(of device: any DeviceModel) throws(InvestigationError) -> [RecordedInvalidation] {
+    guard let trace = device.trace else { return [] }
+    return try read { db in
+      try Row.fetchAll(
+        db, sql: "SELECT event, text FROM log WHERE meaning = ? ORDER BY event",
+        arguments: [LogLine.Meaning.invalidation.rawValue]
+      ).compactMap { row in
+        guard case .invalidation(let invalidation)? = trace.read(try row.value("text")) else { return nil }
+        return RecordedInvalidation(id: EventID(rawValue: try row.value("event")), invalidation: invalidation)
+      }
+    }
+  }
+
   static func logLine(_ row: Row) throws -> LogLine {
     LogLine(
       origin: try row.value("origin"), line: try row.value("line"),

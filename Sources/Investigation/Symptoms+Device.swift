@@ -18,7 +18,9 @@ extension Symptoms {
 
   func deviceCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     guard let registers = context.registers, let memory = context.memory else { return [] }
-    let suspects = lines.filter { $0.tables == .agrees && $0.device != .agrees }
+    let suspects = lines.filter {
+      $0.tables == .agrees && $0.device != .agrees && !isTakenApart($0, in: memory)
+    }
     let reasons = Dictionary(grouping: suspects) { reason(of: $0, registers: registers, memory: memory) }
     var found: [Diagnosis.Hypothesis] = []
     for (reason, lines) in reasons {

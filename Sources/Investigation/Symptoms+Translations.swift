@@ -7,12 +7,14 @@ extension Symptoms {
   func translationCauses(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
     let seen = context.translations?.disagreements
     let total = context.translations?.lines.count ?? 0
-    let explained = misledRuns.values.reduce(into: Set<TranslationCheck.Line>()) { $0.formUnion($1) }
+    let explained = misledRuns.values.reduce(into: Set(takenApart().map(\.run))) { $0.formUnion($1) }
     func runs(_ isOf: (TranslationCheck.Verdict) -> Bool) -> [TranslationCheck.Line] {
       (seen?.filter(byVerdict: isOf)).map { runs in
         explained.isEmpty ? Array(runs) : runs.filter { !explained.contains($0) }
       } ?? []
     }
+    let astray = runs { $0.wrongAddress != nil }
+    let outdated = self.outdated(astray)
     var found: [Diagnosis.Hypothesis] = []
     func add(
       _ cause: Diagnosis.Cause, _ lines: [TranslationCheck.Line], title: (TranslationCheck.Line) -> String,
@@ -30,7 +32,16 @@ extension Symptoms {
       found.append(hypothesis)
     }
     add(
-      .translatedElsewhere, runs { if case .wrongAddress = $0 { true } else { false } },
+      .staleCache, astray.filter { outdated[$0] != nil },
+      title: {
+        "the device answers \($0.translation.iova) from its cache: there map #\(outdated[$0]?.number ?? 0) had it before map #"
+          + "\($0.call?.number ?? 0)"
+      },
+      evidence: ["Where it leads is what the earlier call asked for, to the byte."],
+      remedy: "the address has to be invalidated once its entry is cleared.", precedence: 2,
+      isConsequence: !others.isEmpty)
+    add(
+      .translatedElsewhere, astray.filter { outdated[$0] == nil },
       title: { "the device translates \($0.translation.iova) to another address than the call that maps it" },
       remedy: "walk the table there: `iommu walk IOVA -device-walk`.", precedence: 2, isConsequence: !others.isEmpty)
     // What unmap leaves behind in the tables is said there.
@@ -59,6 +70,7 @@ extension Symptoms {
       add(
         .refusedThoughMapped, runs { $0 == .refusedThoughMapped },
         title: { "the device refuses \($0.translation.iova), which a recorded call maps" },
+        evidence: context.deviceFaults.first.map { [$0.quoted] } ?? [],
         remedy: "compare the call's entries with the device's walk.",
         question: context.memory == nil || lines.isEmpty
           ? "What the tables hold there: `iommu check` with the guest, or captured pages." : nil,
@@ -124,7 +136,7 @@ extension Verdict {
 
 extension TranslationCheck.Verdict {
   /// Where the device went instead of where it should.
-  fileprivate var wrongAddress: GPA? { if case .wrongAddress(let found) = self { found } else { nil } }
+  var wrongAddress: GPA? { if case .wrongAddress(let found) = self { found } else { nil } }
   /// Whether the device reached what an unmap call had taken back.
   var isAfterUnmap: Bool { if case .afterUnmap = self { true } else { false } }
 }

@@ -15,6 +15,8 @@ public struct TableCapture: Hashable, Sendable {
   public var callsSeen: UInt64?
   /// Map calls that had been made by then, where they are listed; they need not be all.
   public var maps: [DriverCall]
+  /// The map call after which they were captured, where the notes tell of one; it names no domain.
+  public var after: DriverCall?
 
   /// Notes.
   public init(

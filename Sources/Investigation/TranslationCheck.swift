@@ -106,6 +106,9 @@ public struct TranslationCheck: Sendable {
     private let calls: [RecordedCall]
     private var judged: [Judgement]
 
+    /// None.
+    init() { self.init([], [], []) }
+
     fileprivate init(_ judged: [Judgement], _ translations: [RecordedTranslation], _ calls: [RecordedCall]) {
       (self.judged, self.translations, self.calls) = (judged, translations, calls)
     }
@@ -153,16 +156,33 @@ public struct TranslationCheck: Sendable {
   ///
   /// A run is stored when the next one begins: it lies between the run before it and itself, and a mapping that was in force
   /// at any time in between counts. When a call from a text was made is not known beside the translations, so that it
-  /// counts whatever unmaps it.
-  public init(_ translations: [RecordedTranslation], calls: [RecordedCall], device: any DeviceModel) {
+  /// counts whatever unmaps it or maps the same addresses later; nor is it of the translations from texts, the events in
+  /// `imported`, for which every call counts in that way.
+  public init(
+    _ translations: [RecordedTranslation], calls: [RecordedCall], device: any DeviceModel,
+    imported: [ClosedRange<EventID>] = []
+  ) {
     var mappings = Mappings(calls)
     var unmapped = Mappings(calls)
     for (position, call) in calls.enumerated() where call.origin != nil && call.call.isMap { mappings.add(position) }
+    let untimed = Distances(calls) { $0.origin != nil }
+    let all = Distances(calls) { _ in true }
+    var everything = Mappings(calls)
+    if !imported.isEmpty {
+      for (position, call) in calls.enumerated() where call.call.isMap { everything.add(position) }
+    }
+    let nothing = Mappings(calls)
     var next = 0
     var found: [Judgement] = []
     found.reserveCapacity(translations.count)
     for (number, translation) in translations.enumerated() {
-      var judged = Self.judge(translation, mappings, unmapped, device)
+      if let id = translation.id, imported.contains(where: { $0.contains(id) }) {
+        var judged = Self.judge(translation, everything, nothing, all, device)
+        judged.translation = UInt32(truncatingIfNeeded: number)
+        found.append(judged)
+        continue
+      }
+      var judged = Self.judge(translation, mappings, unmapped, untimed, device)
       while next < calls.count {
         let call = calls[next]
         // Those of texts are there from the beginning.
@@ -176,7 +196,7 @@ public struct TranslationCheck: Sendable {
             unmapped.add(next)
           }
           if call.call.iova <= translation.last, call.call.last >= translation.iova {
-            judged = judged.orRather(Self.judge(translation, mappings, unmapped, device))
+            judged = judged.orRather(Self.judge(translation, mappings, unmapped, untimed, device))
           }
         }
         next += 1
@@ -206,20 +226,23 @@ public struct TranslationCheck: Sendable {
   }
 
   private static func judge(
-    _ translation: RecordedTranslation, _ mappings: Mappings, _ unmapped: Mappings, _ device: any DeviceModel
+    _ translation: RecordedTranslation, _ mappings: Mappings, _ unmapped: Mappings, _ untimed: Distances,
+    _ device: any DeviceModel
   ) -> Judgement {
     let ends = translation.count == 1 ? [translation.iova] : [translation.iova, translation.last]
-    let judged = ends.map { judge(translation, at: $0, mappings, unmapped, device) }
+    let judged = ends.map { judge(translation, at: $0, mappings, unmapped, untimed, device) }
     return judged.min { $0.verdict.severity < $1.verdict.severity } ?? judged[0]
   }
 
   private static func judge(
     _ translation: RecordedTranslation, at iova: IOVA, _ mappings: Mappings, _ unmapped: Mappings,
-    _ device: any DeviceModel
+    _ untimed: Distances, _ device: any DeviceModel
   ) -> Judgement {
     let target = translation.answer.map { $0.address + (iova - translation.iova) }
     let candidates = mappings.calls(covering: iova, requester: translation.requester)
-    let call = candidates.first { mappings.target(of: iova, by: $0) == target } ?? candidates.first
+    let call =
+      candidates.first { mappings.target(of: iova, by: $0) == target }
+      ?? target.flatMap { untimed.call(mapping: iova, to: $0, requester: translation.requester) } ?? candidates.first
     let expected = call.flatMap { mappings.target(of: iova, by: $0) }
     func line(_ verdict: Verdict, isByPattern: Bool = false) -> Judgement {
       Judgement(call: call, expected: expected, verdict: verdict, isByPattern: isByPattern)
@@ -251,6 +274,38 @@ public struct TranslationCheck: Sendable {
     if target == expected { return line(.agrees) }
     if target.rawValue == iova.rawValue { return line(.bypassed) }
     return call == nil ? translatedUnmapped() : line(.wrongAddress(target))
+  }
+}
+
+/// Which call ever mapped an IOVA to an address: for calls of which it is not known when they were made. Calls go by their
+/// position.
+private final class Distances {
+  private let calls: [RecordedCall]
+  private let isIncluded: (RecordedCall) -> Bool
+  /// By requester, and by how far IOVA and address are apart. Built when a translation is not where the last call maps it.
+  private lazy var ranges = build()
+
+  init(_ calls: [RecordedCall], where isIncluded: @escaping (RecordedCall) -> Bool) {
+    (self.calls, self.isIncluded) = (calls, isIncluded)
+  }
+
+  private func build() -> [RequesterID?: [UInt64: ExtentMap<ListPosition>]] {
+    var ranges: [RequesterID?: [UInt64: ExtentMap<ListPosition>]] = [:]
+    for (position, recorded) in calls.enumerated() where isIncluded(recorded) {
+      let call = recorded.call
+      guard let target = call.target, call.length > 0, call.last >= call.iova else { continue }
+      ranges[recorded.requester, default: [:]][target.rawValue &- call.iova.rawValue, default: ExtentMap()]
+        .set(call.iova, length: call.length, to: ListPosition(position))
+    }
+    return ranges
+  }
+
+  /// A call that maps `iova` to `target`: one of the requester, else one of whom nothing is known.
+  func call(mapping iova: IOVA, to target: GPA, requester: RequesterID?) -> Int32? {
+    let distance = target.rawValue &- iova.rawValue
+    let owners: [RequesterID?] = requester == nil ? Array(ranges.keys) : [requester, nil]
+    let found = owners.compactMap { ranges[$0]?[distance]?.value(at: iova.rawValue).value?.index }
+    return found.min().map { Int32(truncatingIfNeeded: $0) }
   }
 }
 

@@ -160,9 +160,12 @@ public struct Verifier {
   private func isLater(_ found: UInt64, than position: UInt64, of run: LeafRun, geometry: TableGeometry) -> Bool {
     guard run.step > 0 else { return false }
     let (later, rest) = (found &- run.first.rawValue).quotientAndRemainder(dividingBy: run.step)
-    guard rest == 0, position < later, later < run.count else { return false }
-    return (run.level...geometry.rootLevel).allSatisfy {
-      geometry.index(of: run.iova(position), atLevel: $0) == geometry.index(of: run.iova(later), atLevel: $0)
+    guard rest == 0, position / run.repeats < later, later <= (run.count &- 1) / run.repeats else { return false }
+    return (0..<min(run.repeats, run.count - later * run.repeats)).contains { equal in
+      (run.level...geometry.rootLevel).allSatisfy {
+        geometry.index(of: run.iova(position), atLevel: $0)
+          == geometry.index(of: run.iova(later * run.repeats + equal), atLevel: $0)
+      }
     }
   }
 

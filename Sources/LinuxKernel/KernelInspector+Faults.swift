@@ -42,9 +42,11 @@ extension KernelInspector {
 
   /// `irqreturn_t handler(int irq, void *data)`: which registers it reads through what it is given.
   private func reads(of known: DriverFaultHandling) -> [UInt64]? {
-    guard let handler = try? target.evaluate("(unsigned long)&\(known.handler)") else { return nil }
+    guard let member = known.registers, let handler = try? target.evaluate("(unsigned long)&\(known.handler)") else {
+      return nil
+    }
     let kernel = self.kernel
-    let offsets = MemberReads.offsets(in: KVA(handler), argument: 1, member: known.registers) { address, count in
+    let offsets = MemberReads.offsets(in: KVA(handler), argument: 1, member: member) { address, count in
       try kernel.bytes(at: address, count: count)
     }
     return offsets.isEmpty ? nil : offsets

@@ -84,7 +84,9 @@ public struct KernelInspector {
       }
       if let kept = try? reader.pointer([("iommu", Self.device), ("priv", "struct dev_iommu")], from: address) {
         let attachment = try? driver.attachment(kept, in: kernel)
-        if let requester = attachment?.requester { device.requester = requester }
+        if let requester = attachment.flatMap({ $0.requester ?? firmwareRequester(of: address) }) {
+          device.requester = requester
+        }
         device.attached = attachment?.domain
         if let domain = attachment?.domain, domains.insert(domain).inserted { add(domain: domain, to: &state) }
       }
@@ -103,6 +105,18 @@ public struct KernelInspector {
         $1.isPCI ? 0 : 1, $1.requester?.rawValue ?? 0, $1.name
       )
     }
+  }
+
+  /// The first of the ids by which the firmware's description of the machine names the device to its IOMMU
+  /// (`struct iommu_fwspec`, Linux 5.10 to 7.2 `include/linux/iommu.h`); nil when it names none.
+  private func firmwareRequester(of device: KVA) -> RequesterID? {
+    let type = "struct iommu_fwspec"
+    guard
+      let specification = try? reader.pointer([("iommu", Self.device), ("fwspec", "struct dev_iommu")], from: device),
+      let count = try? reader.value("num_ids", of: type, at: specification), count > 0,
+      let id = try? reader.value("ids[0]", of: type, at: specification)
+    else { return nil }
+    return UInt32(exactly: id).map(RequesterID.init(rawValue:))
   }
 
   /// Adds the group at `address` with its domains; returns its number.
@@ -135,7 +149,7 @@ public struct KernelInspector {
   }
 
   /// Which operation the driver's map function is registered as: `map` in `iommu_ops` (5.10), `map_pages` there (5.14) or in
-  /// `iommu_domain_ops` (from 5.18).
+  /// `iommu_domain_ops` (from 5.18), `map_range` in `pt_iommu_ops` (7.2).
   private func mapOperation(ofDriverOf device: KVA) -> String? {
     guard let mapFunction, let function = try? target.evaluate("(unsigned long)&\(mapFunction)"),
       let operations = try? operations(ofDriverOf: device)
@@ -149,7 +163,19 @@ public struct KernelInspector {
         return member
       }
     }
-    return nil
+    return tableOperation(function, of: device)
+  }
+
+  /// Where the driver leaves its tables to `drivers/iommu/generic_pt`, they have operations of their own.
+  private func tableOperation(_ function: UInt64, of device: KVA) -> String? {
+    let (type, member) = ("struct pt_iommu", "map_range")
+    guard reader.has("ops", of: type),
+      let domain = try? reader.pointer([("iommu_group", Self.device), ("domain", Self.groupType)], from: device),
+      (try? reader.value("is_iommupt", of: "struct iommu_domain", at: domain)) == 1,
+      let operations = try? reader.pointer("ops", of: type, at: domain),
+      (try? reader.value(member, of: "struct pt_iommu_ops", at: operations)) == function
+    else { return nil }
+    return member
   }
 
   /// What the IOMMU driver of `device` answers to a capability, found by following its `.capable` instruction by

@@ -5,6 +5,7 @@ import GuestMemory
 import IOMMUModel
 import Investigation
 import PageTables
+import RISCVIOMMU
 import Reports
 import XuanTie
 
@@ -19,7 +20,7 @@ import XuanTie
     ])
 
   /// The IOMMU families that this command line knows.
-  static let tenants: [any Tenant.Type] = [XuanTie.self]
+  static let tenants: [any Tenant.Type] = [XuanTie.self, RISCVIOMMU.self]
 
   /// How its sessions are named in an investigation.
   static let side = "command line"

@@ -6,7 +6,7 @@ import Testing
   static let documents =
     TranscriptTests.documents + [
       "docs/commands.md", "notebooks/README.md", "lab/README.md", "lab/guest/README.md", "lab/linux/README.md",
-      "lab/qemu/README.md",
+      "lab/mainline/README.md", "lab/qemu/README.md",
     ]
 
   @Test(arguments: documents) func everyLinkLeadsSomewhere(path: String) throws {

@@ -23,7 +23,7 @@ import Testing
       document: "README.md", start: "$ gdb -p $(pidof qemu-system-riscv64)",
       reason: "needs the reader's QEMU; the tutorial plays the same on the lab"),
     Unplayed(document: "docs/tutorial.md", start: "make build guest", reason: "the tests are built already"),
-    Unplayed(document: "docs/tutorial.md", start: "make lab", reason: "downloads and builds for a quarter of an hour"),
+    Unplayed(document: "docs/tutorial.md", start: "make lab", reason: "downloads and builds for twenty minutes"),
   ]
 
   @Test(arguments: TranscriptTests.documents) func everyBlockIsPlayedOrListed(path: String) throws {

@@ -90,6 +90,8 @@ extension Diagnosis.Cause {
     case .unmapsAnother: "unmap of another page"
     case .vanished: "vanished"
     case .superpageMisread: "large leaf misread"
+    case .contiguousIgnored: "contiguous leaves misread"
+    case .staleCache: "stale cache"
     case .latchedFault: "latched fault"
     case .faultsUnheard: "faults unheard"
     case .registerMisplaced: "register misplaced"

@@ -7,7 +7,7 @@ import Testing
 ///     let output = try await Lab("pgdir-shift").debug("iommu record\nhbreak e1000_tx_timeout\ncontinue\niommu check")
 ///     let console = try await Lab("fixed").run { try await $0.console(until: "init: net: 11 datagrams") }
 struct Lab: Sendable, CustomTestStringConvertible {
-  /// A name of lab/linux/scenarios.
+  /// A name of lab/linux/scenarios or lab/mainline/scenarios.
   var scenario: String
   /// Options of `lab/lab boot`.
   var config = "default"
@@ -85,6 +85,12 @@ struct Lab: Sendable, CustomTestStringConvertible {
 
     /// What the kernel has printed so far, without carriage returns; runs of spaces are one space.
     var console: String { String(decoding: consoleBytes, as: UTF8.self) }
+
+    /// What the IOMMU has done so far, a line each: QEMU's trace events, in the scenarios named riscv-….
+    var trace: [String] {
+      let bytes = FileManager.default.contents(atPath: directory + "/trace.log") ?? Data()
+      return String(decoding: bytes, as: UTF8.self).split(separator: "\n").map(String.init)
+    }
 
     /// The console once it has all of `texts`, one behind the other.
     @discardableResult
