@@ -167,7 +167,8 @@ struct Comparison {
     case .unreadable(let failure): return (failure.isUnrecorded ? .agrees : .unreadable(failure.address), nil)
     case .refused(let cause):
       if tables == .agrees, let cause {
-        let stopped = run.last.map { $0.entry.isPointer } ?? true
+        // A device that latches nothing refuses by its directory.
+        let stopped = run.last.map { $0.entry.isPointer } ?? (device.latchedFault(registers) != nil)
         return (stopped ? .latchedFault(cause) : .deviceDiffers("refuses"), cause)
       }
       if let last = run.last, !last.entry.isValid { return (.missing(level: last.level), cause) }

@@ -31,6 +31,7 @@ let package = Package(
       name: "LinuxKernel", dependencies: ["CZlib", "IOMMUModel", "PageTables", "RISCVInterpreter"],
       swiftSettings: instrumented),
     .target(name: "XuanTie", dependencies: ["IOMMUModel"], swiftSettings: instrumented),
+    .target(name: "RISCVIOMMU", dependencies: ["IOMMUModel"], swiftSettings: instrumented),
     .target(
       name: "Investigation",
       dependencies: [
@@ -52,8 +53,8 @@ let package = Package(
     .executableTarget(
       name: "Fuzz",
       dependencies: [
-        "CFuzzer", "CZlib", "PageTables", "GuestMemory", "IOMMUModel", "LinuxKernel", "RISCVInterpreter", "XuanTie",
-        "Investigation", "Evidence", "Reports", "Simulation", .product(name: "GRDB", package: "GRDB.swift"),
+        "CFuzzer", "CZlib", "PageTables", "GuestMemory", "IOMMUModel", "LinuxKernel", "RISCVInterpreter", "RISCVIOMMU",
+        "XuanTie", "Investigation", "Evidence", "Reports", "Simulation", .product(name: "GRDB", package: "GRDB.swift"),
       ],
       swiftSettings: instrumented,
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]),

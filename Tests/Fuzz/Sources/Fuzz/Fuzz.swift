@@ -19,7 +19,8 @@ func require(_ condition: Bool, _ rule: @autoclosure () -> String) {
 @main enum Fuzz {
   static var surfaces: [String: any Surface.Type] {
     [
-      "tables": TableSurface.self, "device": DeviceSurface.self, "core": CoreSurface.self, "text": TextSurface.self,
+      "tables": TableSurface.self, "device": DeviceSurface.self, "riscv": RISCVSurface.self, "core": CoreSurface.self,
+      "text": TextSurface.self,
       "template": TemplateSurface.self, "names": NameSurface.self, "investigation": InvestigationSurface.self,
       "function": FunctionSurface.self, "kernel": KernelSurface.self,
     ]
