@@ -26,7 +26,7 @@ import Testing
         riscv-fixed          the mainline RISC-V IOMMU: the card transmits and receives through its tables
         riscv-napot          a ring of 64 KiB in one contiguous mapping: QEMU reads another page, and nothing is sent
         riscv-identity       Debian's own kernel: the card works around the tables, in an identity domain
-        riscv-not-probed     a PLIC has no MSIs, so the driver is never probed, silently: the IOMMU refuses everything
+        riscv-not-probed     with a PLIC the driver waits for ever, silently, for a supplier that nobody drives: everything is refused
         riscv-faults-unread  a PLIC and a lost entry: faults are queued, and nobody reads them
         riscv-msi-fault      the card's interrupts are refused: no mapping leads to the interrupt controller
         riscv-stale-cache    the ring's entry is gone, and the card works: the IOMMU answers from its cache
