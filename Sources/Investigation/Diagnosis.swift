@@ -72,6 +72,12 @@ public struct Diagnosis: Sendable {
     case passesUntranslated
     /// The device was seen to refuse what calls map.
     case refusedThoughMapped
+    /// No driver has set up the IOMMU, which refuses everything.
+    case neverProbed
+    /// The device was seen to refuse what nothing maps.
+    case unmappedAccess
+    /// The page to which a device sends its interrupts is not mapped.
+    case doorbellUnmapped
   }
 
   /// An index taken with the wrong shift.
@@ -264,7 +270,7 @@ public struct Diagnosis: Sendable {
       symptoms.lostEntries(unless:), symptoms.wrongUnmapping(unless:), { _ in symptoms.contiguousCauses() },
       symptoms.deviceCauses(after:), symptoms.staleCauses(after:),
       { _ in symptoms.bringUpCauses() }, symptoms.indirectCauses(after:), symptoms.outlivedRepair(after:),
-      symptoms.translationCauses(after:), symptoms.silence(after:),
+      symptoms.translationCauses(after:), { _ in symptoms.refusalCauses() }, symptoms.silence(after:),
     ]
     var found: [Hypothesis] = []
     for search in searches where progress?.stops("looking for causes", at: 0) != true { found += search(found) }

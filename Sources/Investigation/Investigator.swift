@@ -483,9 +483,13 @@ public final class Investigator {
     if let store { try? store.append(state) }
     // An imported one may be of another kernel; the kernel's own is not.
     if let store, case .found(let found) = configuration { _ = try? store.setFact(Fact.configuration, found.summary) }
+    let (profile, registers) = (try profile(), try? registers())
+    let waiting = registers.flatMap { registers in
+      (try? memory()).flatMap { try? profile.device.faults(registers: registers, memory: $0.source, limit: 1 << 20) }
+    }
     return Probe(
-      state: state, paging: kernelPaging()?.paging, profile: try profile(), registers: try? registers(),
-      contexts: (try? contexts(for: state)) ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target),
+      state: state, paging: kernelPaging()?.paging, profile: profile, registers: registers,
+      contexts: (try? contexts(for: state)) ?? [], waiting: waiting ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target),
       configuration: configuration, imported: try? store?.facts()[Fact.configuration])
   }
 

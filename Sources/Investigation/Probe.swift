@@ -31,11 +31,11 @@ public struct Probe {
   /// The items, in the order in which a kernel comes to them.
   public let items: [Item]
 
-  /// The items, by what was read; what could not be is unknown. `imported` is what a configuration was found to be that
+  /// The items, by what was read; what could not be is unknown. `waiting` are faults that software has yet to take; `imported` is what a configuration was found to be that
   /// somebody imported.
   public init(
     state: KernelState, paging: KernelPaging?, profile: any DriverProfile, registers: RegisterValues?,
-    contexts: [DeviceContext], hearsFaults: Bool?, configuration: EmbeddedConfiguration, imported: String?
+    contexts: [DeviceContext], waiting: [LatchedFault] = [], hearsFaults: Bool?, configuration: EmbeddedConfiguration, imported: String?
   ) {
     items =
       [
@@ -45,7 +45,7 @@ public struct Probe {
         Self.rootShift(state, paging, contexts),
         Self.capability(state.cacheCoherency),
       ] + Self.interrupts(state) + [
-        Self.faults(registers, profile), Self.faultInterrupt(hearsFaults, state.faultHandling),
+        Self.faults(registers, waiting, profile), Self.faultInterrupt(hearsFaults, state.faultHandling),
         Self.faultRegisters(state.faultHandling, profile),
       ]
   }
@@ -208,11 +208,14 @@ public struct Probe {
     ]
   }
 
-  private static func faults(_ registers: RegisterValues?, _ profile: any DriverProfile) -> Item {
-    let fault = registers.flatMap(profile.device.latchedFault)
+  private static func faults(
+    _ registers: RegisterValues?, _ waiting: [LatchedFault], _ profile: any DriverProfile
+  ) -> Item {
+    let fault = registers.flatMap(profile.device.latchedFault) ?? waiting.first
+    let others = waiting.count > 1 ? ", the first of \(waiting.count) that nobody has read" : ""
     return Item(
       state: registers == nil ? .unknown : fault == nil ? .pass : .fail, name: "no fault latched",
-      value: fault.map { "cause \($0.cause) of \($0.requester)\($0.address.map { " at \($0)" } ?? "")" }
+      value: fault.map { "cause \($0.cause) of \($0.requester)\($0.address.map { " at \($0)" } ?? "")\(others)" }
         ?? (registers == nil ? "not readable" : "none"),
       place: "registers of \(profile.device.name)",
       advice: "`iommu diagnose`; a latched fault fails good mappings as well.")

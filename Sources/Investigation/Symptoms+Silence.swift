@@ -7,13 +7,48 @@ extension Symptoms {
   /// What keeps a latched fault from being reported as it is; `others` are what is wrong besides. A device that holds a fault
   /// and does no harm with it is left alone.
   func silence(after others: [Diagnosis.Hypothesis]) -> [Diagnosis.Hypothesis] {
-    guard !others.isEmpty, let registers = context.registers, let fault = profile.device.latchedFault(registers) else {
-      return []
-    }
+    guard let registers = context.registers else { return [] }
+    guard let fault = profile.device.latchedFault(registers) else { return [unread(registers)].compactMap { $0 } }
+    guard !others.isEmpty else { return [] }
     return [unheard(fault, registers: registers)].compactMap { $0 } + misplaced(registers: registers)
   }
 
   private static let support = Diagnosis.Support(explained: 1, total: 1, unit: "latched fault")
+
+  // MARK: A queue that nobody reads
+
+  /// More faults than any queue holds.
+  private static let queueLimit = 1 << 20
+
+  /// Faults that wait in a queue. A driver that hears of them reads them at once, so that none waits at a stop.
+  private func unread(_ registers: RegisterValues) -> Diagnosis.Hypothesis? {
+    guard let memory = context.memory,
+      let faults = try? profile.device.faults(registers: registers, memory: memory, limit: Self.queueLimit),
+      let first = faults.first
+    else { return nil }
+    let count = counted(faults.count, "fault")
+    var hypothesis = Diagnosis.Hypothesis(
+      cause: .faultsUnheard,
+      title: "faults are silent: \(count) \(faults.count == 1 ? "waits" : "wait") in the device's queue, and nobody has read "
+        + (faults.count == 1 ? "it" : "one"),
+      support: Diagnosis.Support(explained: faults.count, total: faults.count, unit: "queued fault"),
+      evidence: [
+        "The first is cause \(first.cause) of \(first.requester)\(first.address.map { " at \($0)" } ?? "")."
+      ],
+      effects: ["A full queue takes no more. Why the accesses failed is another matter."],
+      remedy: "does the queue's interrupt arrive? How the device sends it (wired or as a message), where that leads, and "
+        + "whether the driver's handler runs: `break` at it, /proc/interrupts.")
+    if let told = context.log.last(where: { $0.meaning == .fault }) { hypothesis.counterEvidence.append(told.quoted) }
+    if let handling = context.state?.faultHandling {
+      hypothesis.evidence.append(
+        handling.interrupt == 0
+          ? "The driver has requested no interrupt, so that \(handling.handler) never runs."
+          : "The driver has requested interrupt \(handling.interrupt) for \(handling.handler): it was not heard.")
+    }
+    hypothesis.role = .silence
+    hypothesis.precedence = 2
+    return hypothesis
+  }
 
   // MARK: No handler
 
@@ -175,7 +210,7 @@ extension LogLine {
   fileprivate var isOfTrouble: Bool { meaning == .watchdog || meaning == .adapterReset }
 
   /// Whether `value` stands in it in hexadecimal, as a number of its own.
-  fileprivate func mentions(_ value: UInt64) -> Bool {
+  func mentions(_ value: UInt64) -> Bool {
     value != 0
       && text.split(whereSeparator: { !($0.isASCII && ($0.isLetter || $0.isNumber)) }).contains {
         $0.hasPrefix("0x") && UInt64($0.dropFirst(2), radix: 16) == value

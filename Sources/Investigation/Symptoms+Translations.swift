@@ -54,7 +54,7 @@ extension Symptoms {
     add(
       .passesUntranslated, runs { $0 == .bypassed },
       title: { "the device's addresses pass untranslated: \($0.translation.iova) is answered with itself" },
-      evidence: ["Memory is not protected from the device, and no error says so."],
+      evidence: ["Memory is not protected from the device, and no error says so."] + identityDomains(),
       remedy: "is the device attached to a domain, and is its device table entry valid? `iommu devices`.",
       precedence: 1,
       isConsequence: others.contains { $0.cause.leavesUntranslated })
@@ -77,6 +77,17 @@ extension Symptoms {
         precedence: 0)
     }
     return found
+  }
+
+  /// The kernel's own decision to translate nothing, in a sentence.
+  private func identityDomains() -> [String] {
+    guard let state = context.state, !state.groups.isEmpty else { return [] }
+    let identity = state.groups.filter { state.domain($0.domain)?.kind == "identity" }
+    guard !identity.isEmpty else { return [] }
+    return [
+      "\(identity.count) of \(counted(state.groups.count, "group")) \(identity.count == 1 ? "is" : "are") in an identity domain: "
+        + "the kernel asked for it, by iommu.passthrough, or because it is built without IOMMU_DMA."
+    ]
   }
 
   /// Runs that went astray just as the tables say, by the position in ``lines`` of the range that says it.

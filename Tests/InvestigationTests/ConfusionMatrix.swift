@@ -107,6 +107,9 @@ extension Diagnosis.Cause {
     case .reachedAfterUnmap: "reached after unmap"
     case .passesUntranslated: "passes untranslated"
     case .refusedThoughMapped: "refused though mapped"
+    case .neverProbed: "never probed"
+    case .unmappedAccess: "unmapped access"
+    case .doorbellUnmapped: "doorbell unmapped"
     }
   }
 }
