@@ -84,14 +84,6 @@ public struct Command: Hashable, Sendable, CustomStringConvertible {
     RequesterID(rawValue: UInt32(first >> 40 & 0xffff) | (has(33) ? UInt32(first >> 56) << 16 : 0))
   }
 
-  /// Whether it takes a page of a first stage out of the caches. `guest` is nil where the second stage is Bare. Entries with
-  /// G are not told apart: an invalidation that names an address space leaves them.
-  public func invalidates(_ iova: IOVA, addressSpace: UInt32, guest: UInt16?) -> Bool {
-    guard case .invalidateFirstStage(let scope) = operation else { return false }
-    return scope.guest == guest && (scope.addressSpace ?? addressSpace) == addressSpace
-      && (scope.address ?? iova.page) == iova.page
-  }
-
   /// `IOTINVAL.VMA: forget 0xffefc000 of address space 2`.
   public var description: String {
     switch operation {

@@ -32,14 +32,15 @@ struct EntryRules {
 
   // Quirks, see ``Quirk``.
   private let ignoresContiguous, ignoresHighBits, ignoresUser, splitsAccessedAndDirty, ignoresPointerFlags: Bool
-  private let implementation: Implementation
+  private let followsSpecification: Bool
 
   init(
     mode: PagingMode, isBigEndian: Bool, privilege: Privilege, hasMemoryTypes: Bool, updates: Bool,
     implementation: Implementation
   ) {
     (self.mode, self.isBigEndian, self.privilege) = (mode, isBigEndian, privilege)
-    (self.hasMemoryTypes, self.updates, self.implementation) = (hasMemoryTypes, updates, implementation)
+    (self.hasMemoryTypes, self.updates) = (hasMemoryTypes, updates)
+    followsSpecification = implementation.quirks.isEmpty
     ignoresContiguous = implementation.has(.ignoresContiguous)
     ignoresHighBits = implementation.has(.ignoresHighBits)
     ignoresUser = implementation.has(.ignoresUser)
@@ -101,13 +102,10 @@ struct EntryRules {
 
   /// Where the implementation leaves the specification at an entry that it uses, a sentence each.
   func deviations(_ entry: PageTableEntry, level: Int, need: Need) -> [String] {
-    if implementation.quirks.isEmpty { return [] }
+    if followsSpecification { return [] }
     let actual = judge(entry, level: level, need: need)
     if actual == .fault { return [] }
     var sentences: [String] = []
-    let strict = EntryRules(
-      mode: mode, isBigEndian: isBigEndian, privilege: privilege, hasMemoryTypes: hasMemoryTypes, updates: updates,
-      implementation: .specification)
     if let problem = entry.problem(atLevel: level) {
       sentences.append("the entry at level \(level) is used although malformed: \(problem)")
     } else if entry.pbmt != 0 && !hasMemoryTypes {
@@ -120,7 +118,7 @@ struct EntryRules {
       sentences.append("PBMT in the entry at level \(level) is ignored and becomes a bit of the address")
     }
     guard entry.isLeaf else { return sentences }
-    if !strict.reaches(entry.flags, need) {
+    if !reaches(entry.flags, need) {
       sentences.append(
         "U is \(entry.flags.contains(.user) ? "set" : "not set") in the leaf at level \(level), which is not looked at")
     }

@@ -128,7 +128,7 @@ public struct RISCVIOMMUDevice: DeviceModel {
 
 extension RISCVIOMMUDevice {
   /// What an access comes to before its address matters: section 2.3, steps 1 to 16.
-  private func start(
+  func start(
     _ transaction: Transaction, registers: RegisterValues, memory: any PhysicalMemory, implementation: Implementation
   ) -> (Result<Stages, Stop>, Trace) {
     do throws(Stop) {
@@ -158,6 +158,7 @@ extension DirectoryLookup {
     try checkProcess(transaction, context)
     let second = try secondStage(context)
     var first: StageWalker?
+    var addressSpace = context.addressSpace
     var bypass = "fsc and iohgatp are Bare"
     if !context.hasProcessDirectory {
       if let mode = DeviceContextEntry.firstStageMode(context.firstStage >> 60, is32Bit: context.is32Bit) {
@@ -173,13 +174,16 @@ extension DirectoryLookup {
           !transaction.isPrivileged ? .user : found.permitsUserPages ? .supervisorAndUser : .supervisor
         if let mode = DeviceContextEntry.firstStageMode(found.firstStage >> 60, is32Bit: context.is32Bit) {
           first = firstStage(found.firstStage, mode, privilege, context, second)
+          addressSpace = found.addressSpace
         }
       }
     } else {
       bypass = "accesses without a process have no first stage (DPE is 0)"
     }
+    let tags = CacheTags(
+      addressSpace: first == nil ? nil : addressSpace, guest: second == nil ? nil : context.guest)
     return Stages(
-      first: first, second: second, messages: messages(context), bypass: bypass, is32Bit: context.is32Bit,
+      first: first, second: second, messages: messages(context), bypass: bypass, is32Bit: context.is32Bit, tags: tags,
       memory: memory, implementation: implementation)
   }
 

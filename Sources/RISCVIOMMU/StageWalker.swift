@@ -149,8 +149,8 @@ final class StageWalker {
   /// The pages from `input` on in the leaf table of the last walk; nil when that is not theirs or not at hand.
   private func leaves(_ input: UInt64, _ need: Need, _ limit: UInt64) -> Run? {
     guard let prefix, prefix.bits == input >> UInt64(root.mode.shift(atLevel: 1)) else { return nil }
-    let entries = geometry.entries(atLevel: 0)
-    let index = geometry.index(of: IOVA(input), atLevel: 0)
+    let entries = 4096 >> root.mode.entryFormat.bytes_lg2
+    let index = Int(truncatingIfNeeded: input >> 12) & (entries - 1)
     let first = entry(prefix.bytes, index)
     let end = index + Int(truncatingIfNeeded: min(limit, UInt64(entries - index)))
     var next = index + 1
@@ -176,7 +176,7 @@ final class StageWalker {
     }
     let step = Walk.Step(
       level: 0, table: prefix.table, index: index,
-      entryAddress: geometry.entryAddress(table: prefix.table, index: index), entry: first)
+      entryAddress: prefix.table + UInt64(index) << UInt64(root.mode.entryFormat.bytes_lg2), entry: first)
     return Run(pages: UInt64(next - index), end: result, last: step)
   }
 

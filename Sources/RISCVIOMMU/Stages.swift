@@ -13,27 +13,35 @@ struct Stages {
   let bypass: String
   /// SXL: guests' addresses have 34 bits.
   let is32Bit: Bool
+  /// What the caches know the translations by.
+  let tags: CacheTags
   let memory: DeviceMemory
   let implementation: Implementation
+  // Of the quirks, for speed.
+  private let demandsMore, redirectsWritesOnly, allowsLongGuests: Bool
 
   /// An identity.
   init(bypass: String, memory: DeviceMemory, implementation: Implementation) {
-    (first, second, messages, self.bypass, is32Bit) = (nil, nil, nil, bypass, false)
-    (self.memory, self.implementation) = (memory, implementation)
+    self.init(
+      first: nil, second: nil, messages: nil, bypass: bypass, is32Bit: false,
+      tags: CacheTags(addressSpace: nil, guest: nil), memory: memory, implementation: implementation)
   }
 
   init(
-    first: StageWalker?, second: StageWalker?, messages: MessageTable?, bypass: String, is32Bit: Bool,
+    first: StageWalker?, second: StageWalker?, messages: MessageTable?, bypass: String, is32Bit: Bool, tags: CacheTags,
     memory: DeviceMemory, implementation: Implementation
   ) {
     (self.first, self.second, self.messages) = (first, second, messages)
-    (self.bypass, self.is32Bit) = (bypass, is32Bit)
+    (self.bypass, self.is32Bit, self.tags) = (bypass, is32Bit, tags)
     (self.memory, self.implementation) = (memory, implementation)
+    demandsMore = implementation.has(.demandsMoreOfSecondStage)
+    redirectsWritesOnly = implementation.has(.redirectsWritesOnly)
+    allowsLongGuests = implementation.has(.blamesSecondStage)
   }
 
   /// What the second stage and the MSI page table have to allow after a leaf of the first stage.
   private func need(after flags: PageTableEntry.Flags?, _ need: Need) -> Need {
-    guard let flags, implementation.has(.demandsMoreOfSecondStage) else { return need }
+    guard let flags, demandsMore else { return need }
     guard flags.contains(.write) else { return .read }
     return flags.contains(.read) ? [.read, .write] : .write
   }
@@ -41,11 +49,11 @@ struct Stages {
   /// The MSI page table, when an access to the guest's address goes there.
   private func messages(at guest: UInt64, _ need: Need) -> MessageTable? {
     guard let messages, messages.matches(guest) else { return nil }
-    return implementation.has(.redirectsWritesOnly) && !need.contains(.write) ? nil : messages
+    return redirectsWritesOnly && !need.contains(.write) ? nil : messages
   }
 
   private func isBeyond34Bits(_ guest: UInt64) -> Bool {
-    is32Bit && guest >> 34 != 0 && !implementation.has(.blamesSecondStage)
+    is32Bit && guest >> 34 != 0 && !allowsLongGuests
   }
 
   /// Where `iova` goes.

@@ -132,14 +132,16 @@ import Testing
   }
 
   @Test func invalidationsNameWhatTheyTakeOut() {
-    let page = IOVA(0x1234)
-    #expect(Command(0x1, 0).invalidates(page, addressSpace: 5, guest: nil))
-    #expect(!Command(0x1, 0).invalidates(page, addressSpace: 5, guest: 7))
-    #expect(Command(0x2_0000_0001 | 7 << 44, 0).invalidates(page, addressSpace: 5, guest: 7))
-    #expect(!Command(0x2_0000_0001 | 7 << 44, 0).invalidates(page, addressSpace: 5, guest: nil))
-    #expect(Command(0x401, 0x400).invalidates(page, addressSpace: 5, guest: nil))
-    #expect(!Command(0x401, 0x800).invalidates(page, addressSpace: 5, guest: nil))
-    #expect(!Command(0x2, 0).invalidates(page, addressSpace: 5, guest: nil))
+    func takes(_ command: Command, space: UInt32? = 5, guest: UInt16?) -> Bool {
+      command.invalidates(IOVA(0x1234), of: CacheTags(addressSpace: space, guest: guest))
+    }
+    #expect(takes(Command(0x1, 0), guest: nil) && !takes(Command(0x1, 0), guest: 7))
+    #expect(!takes(Command(0x1, 0), space: nil, guest: nil))
+    let ofGuest = Command(0x2_0000_0001 | 7 << 44, 0)
+    #expect(takes(ofGuest, guest: 7) && !takes(ofGuest, guest: nil) && !takes(ofGuest, guest: 8))
+    #expect(takes(Command(0x1_0000_5001, 0), guest: nil) && !takes(Command(0x1_0000_6001, 0), guest: nil))
+    #expect(takes(Command(0x401, 0x400), guest: nil) && !takes(Command(0x401, 0x800), guest: nil))
+    #expect(!takes(Command(0x2, 0), guest: nil) && !takes(Command(0x81, 0), guest: nil))
   }
 
   /// A ring of random size against a list.

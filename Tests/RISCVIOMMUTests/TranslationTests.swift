@@ -404,6 +404,52 @@ import Testing
     #expect(id(127) == Self.refused(258) && id(128) == Self.refused(260))
   }
 
+  @Test func cachesKnowTranslationsByTheirContexts() throws {
+    var setting = Setting()
+    func tags() throws -> CacheTags? {
+      setting.store()
+      return try RISCVIOMMUDevice().cacheTags(
+        of: RequesterID(rawValue: 8), registers: setting.registers, memory: setting.memory)
+    }
+    setting.words[2] = 5 << 12
+    #expect(try tags() == CacheTags(addressSpace: 5, guest: nil))
+    setting.words[1] = 8 << 60 | 7 << 44 | 0xa_0000
+    #expect(try tags() == CacheTags(addressSpace: 5, guest: 7))
+    setting.words[3] = 0
+    #expect(try tags() == CacheTags(addressSpace: nil, guest: 7))
+    setting.words[1] = 0
+    #expect(try tags() == nil)
+    setting.words[0] = 0
+    #expect(try tags() == nil)
+    // A default process has an address space of its own.
+    (setting.words[0], setting.words[3]) = (0x221, 1 << 60 | 0x9_1000)
+    setting.memory[0x9_1000 << 12] = 9 << 12 | 1
+    setting.memory[0x9_1000 << 12 | 8] = 8 << 60 | 0x8_0000
+    #expect(try tags() == CacheTags(addressSpace: 9, guest: nil))
+  }
+
+  @Test func faultsAreReportedUnlessHeldBack() throws {
+    var setting = Setting()
+    func reports(_ code: UInt16, control: UInt64? = 0x10003, base: UInt64? = 0) throws -> Bool? {
+      setting.store()
+      var registers = setting.registers
+      registers.byOffset.merge([0x30: 0, 0x34: 0]) { $1 }
+      (registers.byOffset[0x28], registers.byOffset[0x4c]) = (base, control)
+      return try RISCVIOMMUDevice().reports(
+        RISCVIOMMUFault.cause(code), of: RequesterID(rawValue: 8), registers: registers, memory: setting.memory)
+    }
+    #expect(try reports(13) == true && reports(13, base: nil) == nil)
+    #expect(try reports(13, control: 3) == false && reports(258, control: 0x10103) == false)
+    #expect(try reports(13, control: 0x10203) == false && reports(13, control: nil) == false)
+    setting.words[0] |= 1 << 4
+    #expect(try reports(13) == false && reports(260) == false && reports(259) == true && reports(273) == true)
+    // No context, no DTF.
+    setting.words[0] = 0x10
+    #expect(try reports(13) == true)
+    setting.directory = 0
+    #expect(try reports(256) == true && reports(13) == true)
+  }
+
   /// Interrupt files of a guest at 0x28000000 to 0x28007000; in two stages the first sends 0 there.
   @Test func messagesGoToInterruptFiles() {
     var setting = Setting()

@@ -310,7 +310,8 @@ struct TableBuilder {
         put(next / 4096 * 1024 + 1, at: place)
         next += 4096
       }
-      table = load(place) / 1024 * 4096
+      // An entry may have been spoiled before.
+      table = load(place) / 1024 % (1 << 44) * 4096
     }
   }
 

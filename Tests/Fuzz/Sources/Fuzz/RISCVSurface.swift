@@ -46,6 +46,9 @@ struct RISCVSurface: Surface {
           requester: requester, iova: iova, access: access, executes: executes, process: process,
           isPrivileged: isPrivileged), registers: registers, memory: memory)
     }
+    _ = try? device.cacheTags(of: requester, registers: registers, memory: memory)
+    let cause = FaultCause(code: UInt16(truncatingIfNeeded: input.number()), name: "any")
+    _ = try? device.reports(cause, of: requester, registers: registers, memory: memory)
     try readQueues(registers, memory)
     let contexts = try device.contexts(registers: registers, memory: memory, limit: 16)
     require(contexts.count <= 16, "no more contexts than asked for")
