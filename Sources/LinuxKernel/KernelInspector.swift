@@ -74,8 +74,8 @@ public struct KernelInspector {
         .flatMap { try reader.string("name", of: "struct device_driver", at: $0) }
       if let ownOperations, reader.has("dma_ops", of: Self.device) {
         device.usesIOMMU = try reader.value("dma_ops", of: Self.device, at: address) == ownOperations
-      } else if reader.has("dma_iommu", of: Self.device) {
-        // From 6.12 the DMA layer has a bit in place of a table; it shares its word with others, so it is left to GDB.
+      } else {
+        // From 6.12 the DMA layer has a bit in place of a table; a bit has no address, so it is left to GDB.
         device.usesIOMMU = (try? target.evaluate("((\(Self.device) *)\(address))->dma_iommu")).map { $0 != 0 }
       }
       if let group {

@@ -82,9 +82,11 @@ struct RISCVIOMMULayout: DriverLayout {
 
   func hearsFaults(target: any Target) -> Bool? { faultHandling(target: target).map { $0.interrupt != 0 } }
 
-  /// The fault queue has an interrupt of its own, which the driver requests by number (`riscv_iommu_queue_enable`).
+  /// The driver requests the interrupt of a queue's vector by number (`riscv_iommu_queue_enable`); ICVEC has the fault queue's
+  /// vector in bits 7:4 (IOMMU specification 1.0, section 5.24). It keeps the number in no queue.
   func faultHandling(target: any Target) -> DriverFaultHandling? {
-    guard let iommu = try? Self.iommu(in: target), let interrupt = try? Self.member("fltq.irq", of: iommu, in: target),
+    guard let iommu = try? Self.iommu(in: target), let vectors = try? Self.member("icvec", of: iommu, in: target),
+      let interrupt = try? Self.member("irqs[\(vectors >> 4 & 3)]", of: iommu, in: target),
       let device = try? Self.member("dev", of: iommu, in: target)
     else { return nil }
     return DriverFaultHandling(
