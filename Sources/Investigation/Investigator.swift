@@ -99,10 +99,9 @@ public final class Investigator {
         symbols.append(function.symbol)
       }
     }
+    let (others, last) = (symbols.dropLast(), symbols.last ?? "the map function")
     let missing =
-      symbols.count == 1
-      ? "\(symbols[0]) is missing"
-      : "\(symbols.dropLast().joined(separator: ", ")) and \(symbols.last ?? "every other") are missing"
+      others.isEmpty ? "\(last) is missing" : "\(others.joined(separator: ", ")) and \(last) are missing"
     throw TargetError(
       "No IOMMU driver known here is in the symbols: \(missing). "
         + "Load the kernel with its debug information: `file vmlinux`.")

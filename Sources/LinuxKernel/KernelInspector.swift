@@ -52,6 +52,13 @@ public struct KernelInspector {
     return try reader.list(set, of: Self.device, linkedBy: "kobj.entry")
   }
 
+  /// From 6.12 the DMA layer has a bit in place of a table: a member of its own, in 7.2 one of `enum struct_device_flags`
+  /// (`include/linux/device.h`). Bits have no offset, so they are left to GDB.
+  private func isMappedByIOMMULayer(_ address: KVA) -> Bool? {
+    let bits = ["->dma_iommu", "->flags[0] >> DEV_FLAG_DMA_IOMMU & 1"]
+    return bits.lazy.compactMap { try? target.evaluate("((\(Self.device) *)\(address))\($0)") }.first.map { $0 != 0 }
+  }
+
   private func global(_ name: String) throws(TargetError) -> UInt64 {
     do { return try target.evaluate("(unsigned long)\(name)") } catch {
       throw TargetError("This kernel's devices cannot be listed: \(error)")
@@ -75,8 +82,7 @@ public struct KernelInspector {
       if let ownOperations, reader.has("dma_ops", of: Self.device) {
         device.usesIOMMU = try reader.value("dma_ops", of: Self.device, at: address) == ownOperations
       } else {
-        // From 6.12 the DMA layer has a bit in place of a table, which has no offset of its own: it is left to GDB.
-        device.usesIOMMU = (try? target.evaluate("((\(Self.device) *)\(address))->dma_iommu")).map { $0 != 0 }
+        device.usesIOMMU = isMappedByIOMMULayer(address)
       }
       if let group {
         if groups[group] == nil { groups[group] = try add(group, to: &state, domains: &domains) }

@@ -82,11 +82,11 @@ struct RISCVIOMMULayout: DriverLayout {
 
   func hearsFaults(target: any Target) -> Bool? { faultHandling(target: target).map { $0.interrupt != 0 } }
 
-  /// The driver requests the interrupt by number (`riscv_iommu_queue_enable`, drivers/iommu/riscv/iommu.c in 7.2): that at
-  /// the fault queue's vector, ICVEC.FIV in bits 7:4. The member `irq` of a queue is never set.
+  /// The driver requests the interrupt of a queue's vector by number (`riscv_iommu_queue_enable`); ICVEC has the fault queue's
+  /// vector in bits 7:4 (IOMMU specification 1.0, section 5.24). It keeps the number in no queue.
   func faultHandling(target: any Target) -> DriverFaultHandling? {
     guard let iommu = try? Self.iommu(in: target), let vectors = try? Self.member("icvec", of: iommu, in: target),
-      let interrupt = try? Self.member("irqs[\(vectors >> 4 & 0xf)]", of: iommu, in: target),
+      let interrupt = try? Self.member("irqs[\(vectors >> 4 & 3)]", of: iommu, in: target),
       let device = try? Self.member("dev", of: iommu, in: target)
     else { return nil }
     return DriverFaultHandling(

@@ -55,7 +55,10 @@ extension PageTableEntry {
   func meaning(atLevel level: Int) -> String {
     guard isValid else { return rawValue == 0 ? "not valid" : "not valid (V is 0)" }
     if let problem = problem(atLevel: level) { return "malformed: \(problem.description)" }
-    return isPointer ? "table \(address)" : "\(flags.description) -> \(address)"
+    if isPointer { return "table \(address)" }
+    // The page number's low bits are no part of a group's address (Svnapot, table 5.1).
+    if isContiguous { return "\(flags.description) N -> 64 KiB at \(GPA(address.rawValue & ~0xffff))" }
+    return "\(flags.description) -> \(address)"
   }
 }
 

@@ -1,8 +1,10 @@
 import IOMMUModel
 import LinuxKernel
 import PageTables
+import RISCVIOMMU
 import Simulation
 import Testing
+import XuanTie
 
 @testable import Investigation
 
@@ -240,9 +242,13 @@ import Testing
       message { _ = try closed.findings(reason: "test") }
         == "No investigation is open: `iommu open [FILE]` starts one.")
     #expect(
-      message { _ = try Investigator(target: target, tenants: []).profile() }
+      message { _ = try Investigator(target: target, tenants: [NoDriver.self]).profile() }
         == "No IOMMU driver known here is in the symbols: xt_iommu_map is missing. "
         + "Load the kernel with its debug information: `file vmlinux`.")
+    #expect(
+      message { _ = try Investigator(target: target, tenants: [NoDriver.self, NoOtherDriver.self]).profile() }
+        == "No IOMMU driver known here is in the symbols: xt_iommu_map, riscv_iommu_map_pages and riscv_64_map_range are "
+        + "missing. Load the kernel with its debug information: `file vmlinux`.")
   }
 
   @Test func aTableIsChosen() throws {
@@ -260,4 +266,18 @@ import Testing
     _ = try investigator.hit("xt_iommu_map", arguments: arguments(second, 0, 0))
     #expect(try investigator.table(TableSelector()).root == second.root)
   }
+}
+
+/// A family whose driver this kernel has not.
+private enum NoDriver: Tenant {
+  static let name = XuanTie.name
+  static var profiles: [any DriverProfile] { XuanTie.profiles }
+  static func profile(in target: any Target) throws(TargetError) -> (any DriverProfile)? { nil }
+}
+
+/// Another one.
+private enum NoOtherDriver: Tenant {
+  static let name = RISCVIOMMU.name
+  static var profiles: [any DriverProfile] { RISCVIOMMU.profiles }
+  static func profile(in target: any Target) throws(TargetError) -> (any DriverProfile)? { nil }
 }

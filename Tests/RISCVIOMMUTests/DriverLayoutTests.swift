@@ -138,7 +138,8 @@ import Testing
     target.values["(unsigned long)((struct iommu_device *)0xff60000002000000)->ops"] = 0xffff_ffff_8033_c618
     let iommu = "(unsigned long)((struct riscv_iommu_device *)0xff60000001fffff0)->"
     target.values[iommu + "reg"] = 0xff20_0000_0001_0000
-    target.values[iommu + "fltq.irq"] = 0xffff_ffff_0000_000d
+    target.values[iommu + "icvec"] = 0x2310
+    target.values[iommu + "irqs[1]"] = 0xffff_ffff_0000_000d
     target.values[iommu + "dev"] = 0xff60_0000_0069_1690
     return target
   }
@@ -176,7 +177,7 @@ import Testing
           interrupt: 13, interruptName: nil, device: KVA(0xff60_0000_0069_1690), handler: "riscv_iommu_fltq_process",
           registers: nil))
     #expect(layout.hearsFaults(target: target) == true)
-    target.values["(unsigned long)((struct riscv_iommu_device *)0xff60000001fffff0)->fltq.irq"] = 0
+    target.values["(unsigned long)((struct riscv_iommu_device *)0xff60000001fffff0)->irqs[1]"] = 0
     #expect(layout.hearsFaults(target: target) == false)
     target.values["(unsigned long)&iommu_device_list"] = nil
     #expect(layout.hearsFaults(target: target) == nil && layout.faultHandling(target: target) == nil)
