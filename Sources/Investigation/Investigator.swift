@@ -488,7 +488,8 @@ public final class Investigator {
     }
     return Probe(
       state: state, paging: kernelPaging()?.paging, profile: profile, registers: registers,
-      contexts: (try? contexts(for: state)) ?? [], waiting: waiting ?? [], hearsFaults: (try? layout())?.hearsFaults(target: target),
+      contexts: (try? contexts(for: state)) ?? [], waiting: waiting ?? [],
+      hearsFaults: (try? layout())?.hearsFaults(target: target),
       configuration: configuration, imported: try? store?.facts()[Fact.configuration])
   }
 

@@ -35,7 +35,8 @@ public struct Probe {
   /// somebody imported.
   public init(
     state: KernelState, paging: KernelPaging?, profile: any DriverProfile, registers: RegisterValues?,
-    contexts: [DeviceContext], waiting: [LatchedFault] = [], hearsFaults: Bool?, configuration: EmbeddedConfiguration, imported: String?
+    contexts: [DeviceContext], waiting: [LatchedFault] = [], hearsFaults: Bool?, configuration: EmbeddedConfiguration,
+    imported: String?
   ) {
     items =
       [

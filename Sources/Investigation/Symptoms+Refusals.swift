@@ -7,15 +7,16 @@ extension Symptoms {
   /// Why they were refused; empty where nothing was.
   func refusalCauses() -> [Diagnosis.Hypothesis] {
     let refused = context.translations.map { Array($0.lines.filter { $0 == .nobodyMapped(isRefused: true) }) } ?? []
-    guard let first = refused.first else { return [] }
+    guard !refused.isEmpty else { return [] }
     var hypothesis: Diagnosis.Hypothesis
     if let state = context.state, state.registered == 0 {
-      hypothesis = neverProbed(refused, first)
+      hypothesis = neverProbed(refused)
     } else {
       // What the tables map was mapped before anybody recorded.
-      let unmapped = refused.filter { !isMapped($0.translation) }
-      guard let first = unmapped.first else { return [] }
-      hypothesis = doorbell(unmapped) ?? unmappedAccess(unmapped, first)
+      let unmapped = refused.filter { isMapped($0.translation) != true }
+      let known = unmapped.filter { isMapped($0.translation) == false }
+      guard let found = doorbell(unmapped) ?? known.first.map({ unmappedAccess(known, $0) }) else { return [] }
+      hypothesis = found
     }
     hypothesis.present = lines.isEmpty ? 0.5 : 0
     return [hypothesis]
@@ -33,14 +34,15 @@ extension Symptoms {
       + [fault?.quoted].compactMap { $0 }
   }
 
-  private func neverProbed(_ refused: [TranslationCheck.Line], _ first: TranslationCheck.Line) -> Diagnosis.Hypothesis {
+  private func neverProbed(_ refused: [TranslationCheck.Line]) -> Diagnosis.Hypothesis {
     var hypothesis = Diagnosis.Hypothesis(
       cause: .neverProbed,
       title: "the IOMMU was never set up: no driver has registered one, and the device refuses what it is asked",
       support: support(refused),
       evidence: ["The core knows of no IOMMU: iommu_device_list is empty."] + evidence(refused),
       effects: ["No device behind it can do DMA, and no line of the log says why."],
-      remedy: "what the driver's probe waits for, which /sys/kernel/debug/devices_deferred names: a supplier in the device "
+      remedy:
+        "what the driver's probe waits for, which /sys/kernel/debug/devices_deferred names: a supplier in the device "
         + "tree that never comes, as an interrupt controller for its messages (fw_devlink).")
     hypothesis.precedence = 6
     return hypothesis
@@ -53,7 +55,8 @@ extension Symptoms {
       cause: .unmappedAccess,
       title: "the device asks for \(first.translation.iova), which nothing maps",
       support: support(refused), evidence: evidence(refused),
-      remedy: "whose address it is: one that was taken back too early, that was never mapped, or that the device made up.",
+      remedy:
+        "whose address it is: one that was taken back too early, that was never mapped, or that the device made up.",
       openQuestion: "Who had it before: `iommu record` from boot on.")
   }
 
@@ -69,27 +72,33 @@ extension Symptoms {
     else { return nil }
     var hypothesis = Diagnosis.Hypothesis(
       cause: .doorbellUnmapped,
-      title: "\(device.name)'s interrupts are refused: it writes them to \(first.translation.iova), where nothing is mapped",
+      title:
+        "\(device.name)'s interrupts are refused: it writes them to \(first.translation.iova), where nothing is mapped",
       support: support(refused),
       evidence: evidence(refused) + [
         "Its interrupts are messages, which are writes as any other: the kernel has the interrupt domain \(domain) for them."
       ],
       effects: ["No interrupt of the device arrives. Its driver waits, and DMA itself works."],
-      remedy: "the page of the interrupt controller has to be mapped in the device's domain when an interrupt is set up "
+      remedy:
+        "the page of the interrupt controller has to be mapped in the device's domain when an interrupt is set up "
         + "(iommu_dma_prepare_msi), or by the device context's MSI page table. Until then: wired interrupts.",
       openQuestion: "Whether the device was given that address: its MSI or MSI-X table holds it.")
     hypothesis.precedence = 3
     return hypothesis
   }
 
-  /// Whether the tables that the device is sent to map an access; false where they cannot be looked at.
-  private func isMapped(_ translation: RecordedTranslation) -> Bool {
+  /// Whether the tables that the device is sent to map an access; nil where they cannot be looked at.
+  private func isMapped(_ translation: RecordedTranslation) -> Bool? {
     guard let requester = translation.requester, let registers = context.registers, let memory = context.memory,
       let root = try? profile.device.context(of: requester, registers: registers, memory: memory).firstStage
-    else { return false }
-    func walk(_ memory: some PhysicalMemory) -> GPA? {
-      root.mode.geometry.walk(translation.iova, root: root.address, in: memory).target
+    else { return nil }
+    func walk(_ memory: some PhysicalMemory) -> Walk.Outcome {
+      root.mode.geometry.walk(translation.iova, root: root.address, in: memory).outcome
     }
-    return walk(memory) != nil
+    switch walk(memory) {
+    case .mapped: return true
+    case .unreadable: return nil
+    case .notMapped, .malformed, .notCanonical: return false
+    }
   }
 }

@@ -29,14 +29,16 @@ extension Symptoms {
     let count = counted(faults.count, "fault")
     var hypothesis = Diagnosis.Hypothesis(
       cause: .faultsUnheard,
-      title: "faults are silent: \(count) \(faults.count == 1 ? "waits" : "wait") in the device's queue, and nobody has read "
+      title:
+        "faults are silent: \(count) \(faults.count == 1 ? "waits" : "wait") in the device's queue, and nobody has read "
         + (faults.count == 1 ? "it" : "one"),
       support: Diagnosis.Support(explained: faults.count, total: faults.count, unit: "queued fault"),
       evidence: [
         "The first is cause \(first.cause) of \(first.requester)\(first.address.map { " at \($0)" } ?? "")."
       ],
       effects: ["A full queue takes no more. Why the accesses failed is another matter."],
-      remedy: "does the queue's interrupt arrive? How the device sends it (wired or as a message), where that leads, and "
+      remedy:
+        "does the queue's interrupt arrive? How the device sends it (wired or as a message), where that leads, and "
         + "whether the driver's handler runs: `break` at it, /proc/interrupts.")
     if let told = context.log.last(where: { $0.meaning == .fault }) { hypothesis.counterEvidence.append(told.quoted) }
     if let handling = context.state?.faultHandling {

@@ -101,13 +101,14 @@ extension CrossCheck.Line {
 enum RecordedCallHeader {
   /// `xt_iommu_map <- e1000_alloc_ring_dma`: the first caller above the DMA layer.
   static func chain(_ function: String, callers: [String]) -> String {
-    callers.first { !isLayer($0) }.map { "\(function) <- \($0)" } ?? function
+    callers.first { !isLayer($0, of: function) }.map { "\(function) <- \($0)" } ?? function
   }
 
-  /// Whether a function is of the DMA and IOMMU layers or of an IOMMU's driver, which every call goes through and nobody asks
-  /// about.
-  private static func isLayer(_ function: String) -> Bool {
-    let name = function.drop { $0 == "_" }
-    return name.hasPrefix("dma_") || name.hasPrefix("iommu_") || name.contains("_iommu_")
+  /// Whether a function is of the DMA and IOMMU layers or of the driver whose `function` it is, which every call goes through
+  /// and nobody asks about.
+  private static func isLayer(_ caller: String, of function: String) -> Bool {
+    let name = caller.drop { $0 == "_" }
+    let driver = function.firstRange(of: "_iommu_").map { function[..<$0.upperBound] }
+    return ["dma_", "iommu_"].contains(where: name.hasPrefix) || driver.map(name.hasPrefix) == true
   }
 }

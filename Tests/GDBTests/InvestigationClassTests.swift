@@ -83,7 +83,7 @@ import Testing
         3 runs of translations: 1 refused though mapped; 1 answer not seen; 1 works, by its steps.
         The table of 1 call is not known, so that they are not compared.
         True
-           16     $TIME  python  map #1  no requester  0xfffff000  1 x 4 KiB  -> 0x106172000  READ|WRITE|CACHE  xt_iommu_map <- e1000_alloc_ring_dma  ($FIXTURES/field-notes.txt:371)
+           17     $TIME  python  map #1  no requester  0xfffff000  1 x 4 KiB  -> 0x106172000  READ|WRITE|CACHE  xt_iommu_map <- e1000_alloc_ring_dma  ($FIXTURES/field-notes.txt:371)
         Nothing was recorded about these addresses.
         # IOMMU investigation True
         None True
@@ -114,7 +114,7 @@ import Testing
       """, in: host)
     #expect(
       output == """
-        120 {'event': 9, 'kind': 'map', 'number': 1, 'function': 'xt_iommu_map', 'domain': 18401708077445779192, 'iova': 4294963200, 'length': 4096, 'page_size': 4096, 'page_count': 1, 'target': 2159874048, 'prot': 7, 'gfp': 2592, 'requester': '0000:00:01.0', 'root': 2159550464, 'mode': 'sv39', 'callers': [], 'origin': '$FIXTURES/pgdir-shift/map-unmap-calls-first-120.csv:2', 'verdict': 'missing', 'finding': 'missing at level 2', 'pages_checked': 1, 'pages_right': 0}
+        120 {'event': 10, 'kind': 'map', 'number': 1, 'function': 'xt_iommu_map', 'domain': 18401708077445779192, 'iova': 4294963200, 'length': 4096, 'page_size': 4096, 'page_count': 1, 'target': 2159874048, 'prot': 7, 'gfp': 2592, 'requester': '0000:00:01.0', 'root': 2159550464, 'mode': 'sv39', 'callers': [], 'origin': '$FIXTURES/pgdir-shift/map-unmap-calls-first-120.csv:2', 'verdict': 'missing', 'finding': 'missing at level 2', 'pages_checked': 1, 'pages_right': 0}
         [('map', 'missing'), ('map', None)]
         4 {'event': 3, 'requester': None, 'iova': 4294963200, 'count': 4, 'stride': 4, 'access': 'read', 'target': 4294963200, 'mask': 0, 'permission': 'none', 'refused': True, 'device': None, 'operation': None, 'path': None, 'length': None, 'before': {}, 'after': {}}
         {'place': 1, 'title': "the root is indexed with shift 48, PGDIR_SHIFT of the CPU's Sv57; this table is Sv39: 30", 'explained': 119, 'total': 119, 'unit': 'call', 'evidence': ['119 of 119 recorded map calls have their entries exactly where this shift puts them.', "The CPU runs Sv57, where PGDIR_SHIFT is 48; it follows the CPU's mode and is right for this table only by luck.", 'Shifts 32 to 47 and 49 to 63 fit as well: no recorded IOVA has a bit that tells them apart.', 'The entries were looked up in captures made later, not right after each call: 119 calls against $FIXTURES/pgdir-shift/tables-at-120-maps-pages.json, as they were before call 119.', 'The device was seen to refuse what is mapped, in 4 runs of translations, first at 0xfffff000, which map #1 maps to 0x80bd1000.'], 'against': ['P4D_SHIFT (39) would leave the same entries; PGDIR_SHIFT is the constant that indexes a root.'], 'effects': ["120 of 120 mapped pages are missing in the device's eyes: it faults on them."], 'remedy': 'compute vpn2_idx with shift 30 (Sv39, level 2), whatever mode the CPU runs; the same in unmap and iova_to_phys.', 'open_question': None}

@@ -185,11 +185,12 @@ import Testing
   }
 
   /// Every scenario of the lab has a verdict.
-  @Test func everyScenarioHasAVerdict() throws {
-    let file = try String(contentsOfFile: Lab.top + "/lab/linux/scenarios", encoding: .utf8)
+  @Test(arguments: [("lab/linux/scenarios", cases), ("lab/mainline/scenarios", MainlineVerdictTests.cases)])
+  func everyScenarioHasAVerdict(file: String, cases: [Case]) throws {
+    let file = try String(contentsOfFile: Lab.top + "/" + file, encoding: .utf8)
     let names = file.split(separator: "\n").filter { !$0.hasPrefix("#") }.compactMap { line in
       line.split(separator: "|").first.map { $0.trimmingCharacters(in: .whitespaces) }
     }
-    #expect(Set(names) == Set(Self.cases.map(\.lab.scenario)))
+    #expect(Set(names) == Set(cases.map(\.lab.scenario)))
   }
 }
