@@ -19,10 +19,11 @@ import Testing
   }
 
   @Test func everyScenarioHasOneOfTheTemplateAsItIs() throws {
-    let scenarios = try text("lab/linux/scenarios").split(separator: "\n").filter { !$0.hasPrefix("#") }.compactMap {
+    let files = try text("lab/linux/scenarios") + text("lab/mainline/scenarios")
+    let scenarios = files.split(separator: "\n").filter { !$0.hasPrefix("#") }.compactMap {
       $0.split(separator: "|").first.map { $0.trimmingCharacters(in: .whitespaces) }
     }
-    #expect(scenarios.count > 10)
+    #expect(scenarios.count > 20)
     let known = Set(titles(Report.template).map { $0.trimmingCharacters(in: .whitespaces) })
     let index = try text("docs/examples/README.md")
     for name in scenarios + ["guest-pgdir-shift", "guest-fixed"] {
