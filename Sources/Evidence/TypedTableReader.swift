@@ -120,7 +120,7 @@ struct TypedTableReader: LineReader {
   private func calls(
     _ walks: [(walk: TypedWalk, index: Int)], _ table: TypedTable, of text: TextLines
   ) -> [Finding] {
-    let driver = driver()
+    let driver = driver(of: table)
     var findings: [Finding] = []
     var position = 0
     while position < walks.count {
@@ -150,14 +150,39 @@ struct TypedTableReader: LineReader {
     return findings
   }
 
-  /// The map function that takes `pgsize` and `pgcount`; nil when several that are known here do.
-  private func driver() -> (symbol: String, profile: String)? {
+  /// The map function that takes `pgsize` and `pgcount`, of a driver that could have written the leaves of `table`; nil when
+  /// several that are known here could.
+  private func driver(of table: TypedTable) -> (symbol: String, profile: String)? {
     let fitting = profiles.flatMap { profile in
       profile.functions.filter {
         $0.kind == .map && $0.parameters.contains("pgsize") && $0.parameters.contains("pgcount")
+          && Self.leafFlags(of: table).isSubset(of: Self.leafFlags(of: profile, mode: table.root?.mode ?? .sv39))
       }
       .map { (symbol: $0.symbol, profile: profile.identifier) }
     }
     return fitting.count == 1 ? fitting[0] : nil
+  }
+
+  private static func leafFlags(of table: TypedTable) -> Set<PageTableEntry.Flags> {
+    Set(
+      table.entries.compactMap {
+        guard case .value(let bits) = $0.content, case let entry = PageTableEntry(rawValue: bits), entry.isLeaf else {
+          return nil
+        }
+        return entry.flags
+      })
+  }
+
+  /// The flags that a driver gives to a page, whatever it is asked for.
+  private static func leafFlags(of profile: any DriverProfile, mode: PagingMode) -> Set<PageTableEntry.Flags> {
+    let asked: [Protection] = [.read, .write, [.read, .write]]
+    let runs = (asked + asked.map { $0.union(.noexec) }).flatMap { protection in
+      profile.leaves(
+        of: DriverCall(
+          function: "", operation: .map(target: GPA(0), protection: protection, allocation: nil), domain: KVA(0),
+          iova: IOVA(0), length: 0x1000, pages: DriverCall.Pages(size: 0x1000, count: 1)),
+        mode: mode)
+    }
+    return Set(runs.map(\.first.flags))
   }
 }
