@@ -93,8 +93,8 @@ import Testing
   }
 
   private let noDriver =
-    "No IOMMU driver known here is in the symbols: xt_iommu_map is missing. Load the kernel with its debug information: "
-    + "`file vmlinux`."
+    "No IOMMU driver known here is in the symbols: xt_iommu_map, riscv_iommu_map_pages and riscv_64_map_range "
+    + "are missing. Load the kernel with its debug information: `file vmlinux`."
   private let noGuest = "No guest: connect to QEMU's gdbstub first, `target remote :1234`."
 
   @Test(arguments: Host.gdbs) func saysWhatIsMissing(gdb: Host) async throws {
