@@ -20,7 +20,7 @@ final class TemporaryFolder: Sendable {
 /// What a program prints; the test fails with what it says when it fails.
 func output(_ program: String, _ arguments: [String], limit: Int = 1 << 24) async throws -> String {
   let result = try await Subprocess.run(
-    .name("timeout"), arguments: .init(["-k", "5", "100", program] + arguments), output: .string(limit: limit),
+    .name("timeout"), arguments: .init(["-k", "5", "250", program] + arguments), output: .string(limit: limit),
     error: .string(limit: 1 << 16))
   try #require(result.terminationStatus == .exited(0), "\(program): \(result.standardError)")
   return result.standardOutput
