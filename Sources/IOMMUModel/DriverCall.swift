@@ -104,3 +104,56 @@ public struct DriverFunction: Hashable, Sendable {
     self.optional = optional
   }
 }
+
+extension DriverFunction {
+  /// `arguments` in the order of ``parameters``, by name; an error when there are too few.
+  public func named(_ arguments: [UInt64]) throws(TargetError) -> [String: UInt64] {
+    guard arguments.count >= parameters.count else {
+      throw TargetError("\(symbol) takes \(parameters.count) arguments, but only \(arguments.count) could be read.")
+    }
+    return Dictionary(zip(parameters, arguments), uniquingKeysWith: { first, _ in first })
+  }
+}
+
+extension DriverCall {
+  /// Reads a call of `function` by its arguments' names; an error when one is missing that is not optional, or when they
+  /// describe a range that cannot be.
+  ///
+  /// The IOVA is called `iova`, a range in pages `pgsize` and `pgcount`, allocation flags `gfp`; how a driver calls the
+  /// rest is said by the other parameters, of which the first that is there counts.
+  public init(
+    of function: DriverFunction, named values: [String: UInt64], domain: [String], target: [String], length: String,
+    protection: String
+  ) throws(TargetError) {
+    for parameter in function.parameters where values[parameter] == nil && !function.optional.contains(parameter) {
+      throw TargetError("\(function.symbol) cannot be told without its argument `\(parameter)`.")
+    }
+    func first(_ names: [String]) -> UInt64 { names.lazy.compactMap { values[$0] }.first ?? 0 }
+    let iova = IOVA(values["iova"] ?? 0)
+    var pages: Pages?
+    var bytes = values[length] ?? 0
+    if let size = values["pgsize"], let count = values["pgcount"] {
+      pages = Pages(size: size, count: count)
+      let (product, overflow) = size.multipliedReportingOverflow(by: count)
+      guard !overflow else {
+        throw TargetError(
+          "\(function.symbol) was asked for \(count) pages of \(hex(size)) bytes at IOVA \(iova): more than 2^64 bytes."
+        )
+      }
+      bytes = product
+    }
+    // `int prot` and `gfp_t gfp` have 32 bits; the registers' upper halves are not theirs.
+    let operation: Operation =
+      switch function.kind {
+      case .unmap: .unmap
+      case .map:
+        .map(
+          target: GPA(first(target)),
+          protection: Protection(rawValue: UInt32(truncatingIfNeeded: values[protection] ?? 0)),
+          allocation: values["gfp"].map { AllocationFlags(rawValue: $0 & 0xffff_ffff) })
+      }
+    self.init(
+      function: function.symbol, operation: operation, domain: KVA(first(domain)), iova: iova, length: bytes,
+      pages: pages)
+  }
+}

@@ -12,14 +12,29 @@ extension Symptoms {
     if let state = context.state, state.registered == 0 {
       hypothesis = neverProbed(refused)
     } else {
+      var pages: [Page: Bool?] = [:]
+      func isMapped(_ line: TranslationCheck.Line) -> Bool? {
+        let page = Page(requester: line.translation.requester, iova: line.translation.iova.page)
+        if let known = pages[page] { return known }
+        let answer = self.isMapped(page)
+        pages[page] = .some(answer)
+        return answer
+      }
       // What the tables map was mapped before anybody recorded.
-      let unmapped = refused.filter { isMapped($0.translation) != true }
-      let known = unmapped.filter { isMapped($0.translation) == false }
+      let judged = refused.map { (line: $0, isMapped: isMapped($0)) }
+      let unmapped = judged.filter { $0.isMapped != true }.map(\.line)
+      let known = judged.filter { $0.isMapped == false }.map(\.line)
       guard let found = doorbell(unmapped) ?? known.first.map({ unmappedAccess(known, $0) }) else { return [] }
       hypothesis = found
     }
     hypothesis.present = lines.isEmpty ? 0.5 : 0
     return [hypothesis]
+  }
+
+  /// A page that somebody asked for.
+  private struct Page: Hashable {
+    let requester: RequesterID?
+    let iova: IOVA
   }
 
   private func support(_ refused: [TranslationCheck.Line]) -> Diagnosis.Support {
@@ -30,7 +45,9 @@ extension Symptoms {
   private func evidence(_ refused: [TranslationCheck.Line]) -> [String] {
     let pages = Set(refused.map { $0.translation.iova.rawValue >> 12 })
     let fault = context.deviceFaults.first { line in refused.contains { line.mentions($0.translation.iova.rawValue) } }
-    return refused.prefix(2).map(\.sentence) + (pages.count > 1 ? ["\(counted(pages.count, "page")) in all."] : [])
+    let sentences = refused.prefix(2).map(\.sentence)
+    return (sentences.first == sentences.last ? Array(sentences.prefix(1)) : sentences)
+      + (pages.count > 1 ? ["\(counted(pages.count, "page")) in all."] : [])
       + [fault?.quoted].compactMap { $0 }
   }
 
@@ -87,13 +104,14 @@ extension Symptoms {
     return hypothesis
   }
 
-  /// Whether the tables that the device is sent to map an access; nil where they cannot be looked at.
-  private func isMapped(_ translation: RecordedTranslation) -> Bool? {
-    guard let requester = translation.requester, let registers = context.registers, let memory = context.memory,
-      let root = try? profile.device.context(of: requester, registers: registers, memory: memory).firstStage
+  /// Whether the tables that the device is sent to map a page; nil where they cannot be looked at, as through a second stage.
+  private func isMapped(_ page: Page) -> Bool? {
+    guard let requester = page.requester, let registers = context.registers, let memory = context.memory,
+      let device = try? profile.device.context(of: requester, registers: registers, memory: memory),
+      case .translated(let root?, nil) = device.translation
     else { return nil }
     func walk(_ memory: some PhysicalMemory) -> Walk.Outcome {
-      root.mode.geometry.walk(translation.iova, root: root.address, in: memory).outcome
+      root.mode.geometry.walk(page.iova, root: root.address, in: memory).outcome
     }
     switch walk(memory) {
     case .mapped: return true

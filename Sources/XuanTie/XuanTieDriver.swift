@@ -50,45 +50,13 @@ public struct XuanTieDriver: DriverProfile {
 
   /// Reads a call; an error when arguments are missing or describe a range that cannot be.
   public func call(_ function: DriverFunction, arguments: [UInt64]) throws(TargetError) -> DriverCall {
-    guard arguments.count >= function.parameters.count else {
-      throw TargetError(
-        "\(function.symbol) takes \(function.parameters.count) arguments, but only \(arguments.count) could be read.")
-    }
-    return try call(
-      function, named: Dictionary(zip(function.parameters, arguments), uniquingKeysWith: { first, _ in first }))
+    try call(function, named: try function.named(arguments))
   }
 
   /// Reads a call by its arguments' names. Without `gfp` it has no allocation flags.
   public func call(_ function: DriverFunction, named values: [String: UInt64]) throws(TargetError) -> DriverCall {
-    for parameter in function.parameters where values[parameter] == nil && !function.optional.contains(parameter) {
-      throw TargetError("\(function.symbol) cannot be told without its argument `\(parameter)`.")
-    }
-    let iova = IOVA(values["iova"] ?? 0)
-    var pages: DriverCall.Pages?
-    var length = values["size"] ?? 0
-    if let size = values["pgsize"], let count = values["pgcount"] {
-      pages = DriverCall.Pages(size: size, count: count)
-      let (product, overflow) = size.multipliedReportingOverflow(by: count)
-      guard !overflow else {
-        throw TargetError(
-          "\(function.symbol) was asked for \(count) pages of \(hex(size)) bytes at IOVA \(iova): more than 2^64 bytes."
-        )
-      }
-      length = product
-    }
-    // `int iommu_prot` and `gfp_t gfp` have 32 bits; the registers' upper halves are not theirs.
-    let operation: DriverCall.Operation =
-      switch function.kind {
-      case .unmap: .unmap
-      case .map:
-        .map(
-          target: GPA(values["paddr"] ?? 0),
-          protection: Protection(rawValue: UInt32(truncatingIfNeeded: values["iommu_prot"] ?? 0)),
-          allocation: values["gfp"].map { AllocationFlags(rawValue: $0 & 0xffff_ffff) })
-      }
-    return DriverCall(
-      function: function.symbol, operation: operation, domain: KVA(values["domain"] ?? 0), iova: iova, length: length,
-      pages: pages)
+    try DriverCall(
+      of: function, named: values, domain: ["domain"], target: ["paddr"], length: "size", protection: "iommu_prot")
   }
 
   /// 4 KiB leaves, one a page, whatever page sizes the driver advertises; none for a size that the driver refuses.
