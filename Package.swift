@@ -105,7 +105,7 @@ let package = Package(
       dependencies: ["Evidence", "LinuxKernel", "Reports", "RISCVIOMMU", "XuanTie", "Simulation", "Randomness"],
       swiftSettings: strict),
     .testTarget(
-      name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation", "Randomness"],
+      name: "ReportsTests", dependencies: ["Reports", "LinuxKernel", "Simulation", "Randomness", "XuanTie"],
       swiftSettings: strict),
     .testTarget(name: "CommandLineTests", dependencies: ["iommulens", "Simulation"], swiftSettings: strict),
     .testTarget(

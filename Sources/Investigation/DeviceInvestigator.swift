@@ -378,8 +378,9 @@ public final class DeviceInvestigator {
     try store.append(registers)
     let calls = try store.calls(progress: progress)
     let pages = TablePages.collect(
-      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress
-    )
+      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))),
+      queued: TablePages.queued(by: profile.device, registers: registers, memory: memory), memory: memory,
+      progress: progress)
     if progress?.isStopped == true { throw WorkProgress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)
     // The debugger on the kernel verifies a call when the next one comes: the last one may not have returned.

@@ -280,15 +280,33 @@ public final class Investigator {
     if let heard = try? layout().hearsFaults(target: target) {
       try store.setFact(Fact.faultInterrupt, heard ? "handled" : "not handled")
     }
-    if let source { try store.setFact(Fact.source, source) }
+    if let source { try store.setFact(Fact.source, Self.withoutDetours(source)) }
     if let debugger { try store.setFact(Fact.debugger, debugger) }
     if let memory = try? memory() { try store.setFact(Fact.memory, memory.explanation) }
     if emulator == nil {
       // Asked once: a stub without a monitor stays without one.
       let answer = (try? target.monitor("info version"))?.split(whereSeparator: \.isNewline).first.map(String.init)
-      emulator = answer.flatMap { $0.first?.isNumber == true ? $0 : nil } ?? ""
+      emulator = answer.flatMap { $0.first?.isNumber == true ? Self.version($0) : nil } ?? ""
     }
     if let emulator, !emulator.isEmpty { try store.setFact(Fact.emulator, emulator) }
+  }
+
+  /// A path as a source tree has it: the compiler's ways through folders it started from are left out, as in
+  /// `../drivers/iommu/generic_pt/fmt/../iommu_pt.h:934`.
+  private static func withoutDetours(_ path: String) -> String {
+    if path.hasPrefix("/") { return path }
+    var parts: [Substring] = []
+    for part in path.split(separator: "/") where part != "." {
+      if part != ".." { parts.append(part) } else if !parts.isEmpty { parts.removeLast() }
+    }
+    return parts.joined(separator: "/")
+  }
+
+  /// QEMU's monitor writes the package right behind the version: `10.0.2Debian 1:10.0.2+ds-2`.
+  private static func version(_ answer: String) -> String {
+    let number = answer.prefix { $0.isNumber || $0 == "." }
+    let package = answer.dropFirst(number.count)
+    return package.first?.isLetter == true ? "\(number) (\(package))" : answer
   }
 
   // MARK: Calls
@@ -509,8 +527,9 @@ public final class Investigator {
     if let registers { try store.append(registers) }
     let calls = try store.calls(progress: progress)
     let pages = TablePages.collect(
-      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))), memory: memory, progress: progress
-    )
+      contexts: (try? contexts()) ?? [], roots: Array(Set(calls.compactMap(\.root))),
+      queued: TablePages.queued(by: profile.device, registers: registers, memory: memory), memory: memory,
+      progress: progress)
     // A snapshot of half the tables would pass for all of them.
     if progress?.isStopped == true { throw WorkProgress.interruption(TablePages.work) }
     try store.append(snapshot: pages, reason: reason)

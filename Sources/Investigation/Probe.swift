@@ -13,7 +13,9 @@ public struct Probe {
       /// Not as it should be.
       case fail
       /// It could not be told.
-      case unknown = "?"
+      case unknown
+      /// Not as VFIO wants it, in a kernel without VFIO.
+      case irrelevant
     }
 
     /// How it stands.
@@ -38,14 +40,17 @@ public struct Probe {
     contexts: [DeviceContext], waiting: [LatchedFault] = [], hearsFaults: Bool?, configuration: EmbeddedConfiguration,
     imported: String?
   ) {
+    var isWithoutVFIO = false
+    if case .found(let found) = configuration { isWithoutVFIO = found.isWithoutVFIO }
+    let failure: Item.State = isWithoutVFIO ? .irrelevant : .fail
     items =
       [
         Self.configuration(configuration, imported: imported), Self.registered(state), Self.operations(state, profile),
         Self.enabled(registers, profile),
         Self.defaultDomains(state), Self.buses(state), Self.deviceTable(state, contexts), Self.dma(state),
         Self.rootShift(state, paging, contexts),
-        Self.capability(state.cacheCoherency),
-      ] + Self.interrupts(state) + [
+        Self.capability(state.cacheCoherency, failure),
+      ] + Self.interrupts(state, failure) + [
         Self.faults(registers, waiting, profile), Self.faultInterrupt(hearsFaults, state.faultHandling),
         Self.faultRegisters(state.faultHandling, profile),
       ]
@@ -75,7 +80,9 @@ public struct Probe {
   private static func registered(_ state: KernelState) -> Item {
     Item(
       state: state.registered.map { $0 > 0 ? .pass : .fail } ?? .unknown, name: "registered with the core",
-      value: state.registered.map { counted($0, "IOMMU") } ?? "not readable", place: "iommu_device_list",
+      value: (state.registered.map { counted($0, "IOMMU") } ?? "not readable")
+        + state.waitingIOMMUs.map { "; \($0.words)" }.joined(),
+      place: state.waitingIOMMUs.isEmpty ? "iommu_device_list" : "iommu_device_list, deferred_probe_pending_list",
       advice: "the driver's probe has to reach iommu_device_register().")
   }
 
@@ -176,12 +183,12 @@ public struct Probe {
       place: "satp, descriptors", advice: "")
   }
 
-  private static func capability(_ answer: KernelState.Answer) -> Item {
+  private static func capability(_ answer: KernelState.Answer, _ failure: Item.State) -> Item {
     let (state, value): (Item.State, String) =
       switch answer {
       case .yes: (.pass, "yes")
-      case .no: (.fail, "no")
-      case .absent: (.fail, "there is no .capable")
+      case .no: (failure, "no")
+      case .absent: (failure, "there is no .capable")
       case .unknown(let why): (.unknown, why)
       }
     return Item(
@@ -189,7 +196,7 @@ public struct Probe {
       advice: "VFIO refuses to bind (-22) without it.")
   }
 
-  private static func interrupts(_ state: KernelState) -> [Item] {
+  private static func interrupts(_ state: KernelState, _ failure: Item.State) -> [Item] {
     guard let interrupts = state.interrupts else {
       return [
         Item(state: .unknown, name: "interrupts for VFIO", value: "not readable", place: "irq_domain_list", advice: "")
@@ -203,7 +210,7 @@ public struct Probe {
       : isSafe ? "remapped" : "not remapped: \(interrupts.withoutRemapping.joined(separator: ", "))"
     return [
       Item(
-        state: isSafe || interrupts.unsafeAllowed == true ? .pass : .fail, name: "interrupts for VFIO",
+        state: isSafe || interrupts.unsafeAllowed == true ? .pass : failure, name: "interrupts for VFIO",
         value: "\(domains); allow_unsafe_interrupts \(allowed)", place: "irq_domain_list, vfio_iommu_type1",
         advice: "VFIO_SET_IOMMU gives EPERM: vfio_iommu_type1.allow_unsafe_interrupts=1 allows it all the same.")
     ]

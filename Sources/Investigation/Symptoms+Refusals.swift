@@ -52,15 +52,18 @@ extension Symptoms {
   }
 
   private func neverProbed(_ refused: [TranslationCheck.Line]) -> Diagnosis.Hypothesis {
+    let waiting = context.state?.waitingIOMMUs ?? []
     var hypothesis = Diagnosis.Hypothesis(
       cause: .neverProbed,
       title: "the IOMMU was never set up: no driver has registered one, and the device refuses what it is asked",
       support: support(refused),
-      evidence: ["The core knows of no IOMMU: iommu_device_list is empty."] + evidence(refused),
+      evidence: ["The core knows of no IOMMU: iommu_device_list is empty."]
+        + waiting.map { "No driver has taken \($0.words) (deferred_probe_pending_list)." } + evidence(refused),
       effects: ["No device behind it can do DMA, and no line of the log says why."],
       remedy:
-        "what the driver's probe waits for, which /sys/kernel/debug/devices_deferred names: a supplier in the device "
-        + "tree that never comes, as an interrupt controller for its messages (fw_devlink).")
+        "what the driver's probe waits for"
+        + (waiting.isEmpty ? ", which /sys/kernel/debug/devices_deferred names" : "")
+        + ": a supplier in the device tree that never comes, as an interrupt controller for its messages (fw_devlink).")
     hypothesis.precedence = 6
     return hypothesis
   }
@@ -119,4 +122,9 @@ extension Symptoms {
     case .notMapped, .malformed, .notCanonical: return false
     }
   }
+}
+
+extension KernelState {
+  /// IOMMUs that no driver has taken, by the name that firmware gives them.
+  var waitingIOMMUs: [Deferred] { (deferred ?? []).filter { $0.device.contains("iommu") } }
 }

@@ -18,7 +18,7 @@ extension Symptoms {
   // MARK: A queue that nobody reads
 
   /// More faults than any queue holds.
-  private static let queueLimit = 1 << 20
+  static let queueLimit = 1 << 20
 
   /// Faults that wait in a queue. A driver that hears of them reads them at once, so that none waits at a stop.
   private func unread(_ registers: RegisterValues) -> Diagnosis.Hypothesis? {

@@ -51,11 +51,14 @@ extension Symptoms {
       title: { "the device reaches \($0.translation.iova) after unmap #\($0.call?.number ?? 0) took it back" },
       remedy: "is the entry cleared, and the IOTLB invalidated behind it? `iommu walk IOVA -device-walk`.",
       precedence: 1, isConsequence: others.contains { $0.wrongShift != nil })
+    let identity = identityDomains()
     add(
       .passesUntranslated, runs { $0 == .bypassed },
       title: { "the device's addresses pass untranslated: \($0.translation.iova) is answered with itself" },
-      evidence: ["Memory is not protected from the device, and no error says so."] + identityDomains(),
-      remedy: "is the device attached to a domain, and is its device table entry valid? `iommu devices`.",
+      evidence: ["Memory is not protected from the device, and no error says so."] + identity,
+      remedy: identity.isEmpty
+        ? "is the device attached to a domain, and is its device table entry valid? `iommu devices`."
+        : "a translated default domain: CONFIG_IOMMU_DMA in the kernel, and no iommu.passthrough on its command line.",
       precedence: 1,
       isConsequence: others.contains { $0.cause.leavesUntranslated })
     if !others.contains(where: { $0.cause == .latchedFault }) {

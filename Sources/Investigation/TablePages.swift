@@ -1,7 +1,8 @@
 public import IOMMUModel
 public import PageTables
 
-/// The pages that a device can reach from its contexts and roots: what an investigation keeps to be read without the guest.
+/// The pages that a device can reach from its contexts and roots, and those in which its faults wait: what an investigation
+/// keeps to be read without the guest.
 public enum TablePages {
   /// Pages kept at most; beyond it the snapshot is cut, which a walk then reports as unreadable.
   public static let limit = 1 << 16
@@ -16,11 +17,11 @@ public enum TablePages {
     let mode: PagingMode
   }
 
-  /// The pages, by address, at most `limit`. Unreadable ones are left out, and those that are reached after `progress` has
+  /// The pages, by address, at most `limit`; those `queued` are wanted besides. Unreadable ones are left out, and those that are reached after `progress` has
   /// stopped.
   public static func collect(
-    contexts: [DeviceContext], roots: [TableRoot], memory: any PhysicalMemory, limit: Int = limit,
-    progress: WorkProgress? = nil
+    contexts: [DeviceContext], roots: [TableRoot], queued: Set<GPA> = [], memory: any PhysicalMemory,
+    limit: Int = limit, progress: WorkProgress? = nil
   ) -> [GPA: [UInt8]] {
     var pages: [GPA: [UInt8]] = [:]
     // What several roots lead to is gone through once.
@@ -33,6 +34,7 @@ public enum TablePages {
       pages[address.page] = bytes
       return bytes
     }
+    for page in queued.sorted() { _ = keep(page) }
     for context in contexts { for word in context.words { _ = keep(word.address) } }
     for root in Set(roots + contexts.compactMap(\.firstStage)) {
       let size = root.mode.entryFormat.bytes
@@ -57,5 +59,34 @@ public enum TablePages {
       }
     }
     return pages
+  }
+
+  /// The pages in which faults of `device` wait for a driver to take them: without them nobody can tell later that it did not.
+  public static func queued(
+    by device: any DeviceModel, registers: RegisterValues?, memory: any PhysicalMemory
+  ) -> Set<GPA> {
+    guard let registers else { return [] }
+    let noted = NotedMemory(of: memory)
+    _ = try? device.faults(registers: registers, memory: noted, limit: Symptoms.queueLimit)
+    return noted.pages
+  }
+}
+
+/// Takes note of the pages that are asked for.
+private final class NotedMemory: PhysicalMemory {
+  private let memory: any PhysicalMemory
+  private(set) var pages: Set<GPA> = []
+
+  init(of memory: any PhysicalMemory) { self.memory = memory }
+
+  func read(_ address: GPA, into buffer: UnsafeMutableRawBufferPointer) throws(UnreadableMemory) {
+    pages.insert(address.page)
+    if buffer.count > 0 { pages.insert((address + UInt64(buffer.count - 1)).page) }
+    try memory.read(address, into: buffer)
+  }
+
+  func residentPage(_ page: GPA) -> UnsafeRawPointer? {
+    pages.insert(page)
+    return memory.residentPage(page)
   }
 }

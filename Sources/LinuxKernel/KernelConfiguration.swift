@@ -101,12 +101,22 @@ public struct KernelConfiguration: Hashable, Sendable {
     }
   }
 
-  /// Needed options that are not set, in a whole configuration also those that are not in it.
-  public var missing: [String] { Self.needed.filter { isOff($0) && excuse($0) == nil } }
+  /// Whether this kernel was built to give no device away: nothing of VFIO is in it.
+  public var isWithoutVFIO: Bool { Self.needed.filter(Self.isOfVFIO).allSatisfy(isOff) }
+
+  private static func isOfVFIO(_ name: String) -> Bool { name == "KVM_VFIO" || name.hasPrefix("VFIO") }
+
+  /// Needed options that are not set, in a whole configuration also those that are not in it. Those of VFIO are needed
+  /// where one of them is set.
+  public var missing: [String] {
+    let isWithoutVFIO = isWithoutVFIO
+    return Self.needed.filter { isOff($0) && excuse($0) == nil && !(isWithoutVFIO && Self.isOfVFIO($0)) }
+  }
 
   /// Needed options that are not set and that this kernel does without, and why: `KVM_VFIO (no KVM)`.
   public var notNeeded: [String] {
-    Self.needed.compactMap { name in isOff(name) ? excuse(name).map { "\(name) (\($0))" } : nil }
+    if isWithoutVFIO { return ["VFIO (no option of it is set, and no device can be given to a guest)"] }
+    return Self.needed.compactMap { name in isOff(name) ? excuse(name).map { "\(name) (\($0))" } : nil }
   }
 
   /// Needed options that are set, but not built in, and unwanted ones that are set: `VFIO=m`, `IOMMUFD=y`.

@@ -37,7 +37,23 @@ public struct KernelInspector {
     state.registered = (try? target.evaluate("(unsigned long)&iommu_device_list")).flatMap {
       try? reader.list(KVA($0), of: "struct iommu_device", linkedBy: "list").count
     }
+    state.deferred = try? deferred()
     return state
+  }
+
+  /// Devices that wait for a supplier, another driver or a resource (Linux 5.10 to 7.2 `drivers/base/dd.c`).
+  private func deferred() throws(TargetError) -> [KernelState.Deferred] {
+    let type = "struct device_private"
+    let head = KVA(try target.evaluate("(unsigned long)&deferred_probe_pending_list"))
+    var found: [KernelState.Deferred] = []
+    for waiting in try reader.list(head, of: type, linkedBy: "deferred_probe") {
+      guard let device = try reader.pointer("device", of: type, at: waiting),
+        let name = try reader.string("kobj.name", of: Self.device, at: device)
+      else { continue }
+      let reason = (try? reader.string("deferred_probe_reason", of: type, at: waiting)) ?? nil
+      found.append(KernelState.Deferred(device: name, reason: (reason ?? "").filter { !$0.isNewline }))
+    }
+    return found
   }
 
   // MARK: Devices, groups, domains

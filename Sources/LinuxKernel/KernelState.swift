@@ -143,6 +143,20 @@ public struct KernelState: Codable, Hashable, Sendable {
     public var isRefusal: Bool { self == .no || self == .absent }
   }
 
+  /// A device that no driver has taken yet (`deferred_probe_pending_list`).
+  public struct Deferred: Codable, Hashable, Sendable {
+    /// The device's name: `3010000.iommu`.
+    public let device: String
+    /// What the driver core noted: `platform: wait for supplier /cpus/cpu@0`; empty where it noted nothing.
+    public let reason: String
+
+    /// A device, and why it waits.
+    public init(device: String, reason: String) { (self.device, self.reason) = (device, reason) }
+
+    /// `3010000.iommu: platform: wait for supplier /cpus/cpu@0`.
+    public var words: String { reason.isEmpty ? device : "\(device): \(reason)" }
+  }
+
   /// Devices in a group, and PCI devices without one.
   public var devices: [Device] = []
   /// Groups by number.
@@ -151,6 +165,8 @@ public struct KernelState: Codable, Hashable, Sendable {
   public var domains: [Domain] = []
   /// IOMMUs registered with the core; nil when it could not be read.
   public var registered: Int?
+  /// Devices whose driver waits for something; nil when that could not be read.
+  public var deferred: [Deferred]?
   /// The member of the operations table that holds the driver's map function: `map` (5.10), `map_pages` (from 5.14).
   public var mapOperation: String?
   /// Whether DMA through the IOMMU is cache-coherent; without it VFIO refuses to bind (Linux 6.x `drivers/vfio/group.c`).

@@ -177,10 +177,10 @@ extension Report {
     {{summary}}
     {{#disagreements_count}}
 
-    | IOVA | translations | should lead to | says | verdict | seen |
-    |---|---|---|---|---|---|
+    | IOVA | translations | should lead to | says | verdict |
+    |---|---|---|---|---|
     {{#disagreements}}
-    | {{iova}} | {{count}}{{#stride}} in steps of {{stride}}{{/stride}} | {{target}} | {{#call}}{{call}}{{/call}}{{^call}}no map call{{/call}} | {{verdict}} | {{times}} times |
+    | {{range}} | {{extent}} | {{target}} | {{#call}}{{call}}{{/call}}{{^call}}no map call{{/call}} | {{verdict}} |
     {{/disagreements}}
     {{#disagreements_more}}
 

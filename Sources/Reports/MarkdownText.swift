@@ -42,18 +42,20 @@ enum MarkdownText {
     return safe.count <= limit ? safe : safe.prefix(limit - 1) + "…"
   }
 
-  /// Escapes; a word with an underscore in it is an identifier.
+  /// Escapes; what has an underscore in it is a name, a path or a setting, to where no letter, digit or mark of such follows:
+  /// `xt_iommu.root_shift=30`.
   private static func addWords(_ text: Substring, to safe: inout String) {
     var rest = text
     while let first = rest.first {
-      let word = rest.prefix { $0.isLetter || $0.isNumber || $0 == "_" }
+      if let name = identifier(rest) {
+        add("`\(name)`", to: &safe)
+        rest = rest.dropFirst(name.count)
+        continue
+      }
+      let word = rest.prefix { $0.isLetter || $0.isNumber }
       rest = rest.dropFirst(max(word.count, 1))
       if word.isEmpty {
-        safe += first == ":" && rest.hasPrefix("//") ? "\\:" : escaped(first)
-      } else if word.allSatisfy({ $0 == "_" }) {
-        safe += word.map { "\\\($0)" }.joined()
-      } else if word.contains("_") {
-        add("`\(word)`", to: &safe)
+        safe += first == "_" ? "\\_" : first == ":" && rest.hasPrefix("//") ? "\\:" : escaped(first)
       } else {
         safe += word
         // GitHub makes links of bare addresses.
@@ -63,6 +65,14 @@ enum MarkdownText {
         }
       }
     }
+  }
+
+  /// The name, path or setting at the start of `text`; nil where there is none with an underscore in it.
+  private static func identifier(_ text: Substring) -> Substring? {
+    var name = text.prefix { $0.isLetter || $0.isNumber || "_./=@-".contains($0) }
+    while let last = name.last, !(last.isLetter || last.isNumber || last == "_") { name.removeLast() }
+    guard name.contains("_"), name.contains(where: { $0.isLetter || $0.isNumber }) else { return nil }
+    return name
   }
 
   private static func escaped(_ character: Character) -> String {

@@ -38,14 +38,14 @@ extension Report {
       (
         "disagreements",
         .list(
-          ReportList(check.tally) { line, count in
-            let translation = line.translation
+          ReportList(check.groups) { group in
+            let (line, translation) = (group.line, group.line.translation)
             return .object([
               ("iova", .bits(translation.iova.rawValue)), ("count", .number(translation.count)),
               ("stride", .number(translation.stride)), ("access", .text(translation.access?.words)),
               ("call", .text(line.call.map { "\($0.call.kind.rawValue) #\($0.number)" })),
               ("target", .bits(line.expected?.rawValue)), ("verdict", .text(line.description)),
-              ("times", .number(count)),
+              ("times", .number(group.runs)), ("range", .code(group.range)), ("extent", .text(group.extent)),
             ])
           })
       ),

@@ -150,7 +150,7 @@ extension Structured {
         "items": .list(
           probe.items.map { item in
             [
-              "state": item.state == .unknown ? "unknown" : .text(item.state.rawValue), "name": .text(item.name),
+              "state": .text(item.state.rawValue), "name": .text(item.name),
               "value": .text(item.value), "place": .text(item.place),
               "advice": item.state == .fail && !item.advice.isEmpty ? .text(item.advice) : nil,
             ]

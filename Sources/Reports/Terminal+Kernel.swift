@@ -51,7 +51,7 @@ extension Terminal {
 
   /// The checklist of the bring-up: how each item stands, what was seen and where, and what to do about a failure.
   public static func probe(_ probe: Probe) -> String {
-    var rows = probe.items.map { [$0.state.rawValue, $0.name, $0.value, "(\($0.place))"] }
+    var rows = probe.items.map { [mark($0.state), $0.name, printable($0.value), "(\($0.place))"] }
     // Names in the kernel are long words: in a narrow terminal they follow the value, instead of having a column.
     if !Layout.fits(rows) { rows = rows.map { [$0[0], $0[1], "\($0[2])  \($0[3])"] } }
     var lines = aligned(rows, indent: "")
@@ -62,6 +62,14 @@ extension Terminal {
         : "\(counted(failed.count, "item")) of \(probe.items.count) \(failed.count == 1 ? "fails" : "fail"):")
     lines += failed.filter { !$0.advice.isEmpty }.map { "  \($0.name): \($0.advice)" }
     return lines.joined(separator: "\n")
+  }
+
+  private static func mark(_ state: Probe.Item.State) -> String {
+    switch state {
+    case .pass, .fail: state.rawValue
+    case .unknown: "?"
+    case .irrelevant: "-"
+    }
   }
 
   /// The domains that groups and devices use, and what is mapped in them; `poll` as

@@ -293,14 +293,13 @@ public enum Terminal {
   /// What the device was seen to translate, worst first, at most `limit` runs of it; nil when nothing was seen.
   static func translations(_ check: TranslationCheck, limit: Int) -> String? {
     if check.lines.isEmpty { return nil }
-    let bad = check.tally
+    let bad = check.groups
     var lines = aligned(
-      bad.prefix(limit).map { line, count in
-        let translation = line.translation
-        let run = translation.count == 1 ? "1 translation" : "\(translation.count) in steps of \(translation.stride)"
+      bad.prefix(limit).map { group in
+        let line = group.line
         let mapping =
           line.call.flatMap { call in line.expected.map { "map #\(call.number) -> \($0)" } } ?? "no map call"
-        return ["\(translation.iova)", run, mapping, line.description] + (count == 1 ? [] : ["\(count) times"])
+        return [group.range, group.extent, mapping, line.description]
       }, indent: "")
     if bad.count > limit { lines.append("… \(bad.count - limit) more: `iommu check -all`.") }
     lines.append(check.summary)

@@ -1,33 +1,80 @@
+import IOMMUModel
 import Investigation
+import PageTables
 
 extension TranslationCheck {
-  /// The runs on which something is wrong, and how often each was seen: a device that gets nothing asks for the same again and
-  /// again.
-  var tally: [(line: Line, count: Int)] {
+  /// Runs on one page that came to the same: a device that gets nothing asks for the same again and again, and one that is
+  /// refused at one word asks for the next.
+  struct Group {
+    /// The first of them.
+    let line: Line
+    /// How many runs there are.
+    fileprivate(set) var runs = 1
+    /// How many translations they have together.
+    fileprivate(set) var translations: UInt64
+    /// The lowest address and the highest.
+    fileprivate(set) var first, last: IOVA
+    /// Whether each run asks for the same as the first.
+    fileprivate(set) var isRepetition = true
+
+    fileprivate init(_ line: Line) {
+      self.line = line
+      (translations, first, last) = (line.translation.count, line.translation.iova, line.translation.last)
+    }
+
+    fileprivate mutating func add(_ line: Line) {
+      let (run, known) = (line.translation, self.line.translation)
+      runs += 1
+      translations = translations.addingReportingOverflow(run.count).partialValue
+      (first, last) = (min(first, run.iova), max(last, run.last))
+      if (run.iova, run.count, run.stride) != (known.iova, known.count, known.stride) { isRepetition = false }
+    }
+
+    /// The addresses: `0xfffff190-0xfffff3fc`, or the first one of a run.
+    var range: String { isRepetition ? "\(line.translation.iova)" : "\(first)-\(last)" }
+
+    /// How many there are: `1 translation`, `16 in steps of 1, 3 times`, `84 translations in 21 runs`.
+    var extent: String {
+      guard isRepetition else { return "\(translations) translations in \(runs) runs" }
+      let run = line.translation
+      return (run.count == 1 ? "1 translation" : "\(run.count) in steps of \(run.stride)")
+        + (runs == 1 ? "" : ", \(runs) times")
+    }
+  }
+
+  /// The runs on which something is wrong, those of a page that came to the same together.
+  var groups: [Group] {
     var positions: [Key: Int] = [:]
-    var found: [(line: Line, count: Int)] = []
+    var found: [Group] = []
     for line in disagreements {
       let key = Key(line)
       if let known = positions[key] {
-        found[known].count += 1
+        found[known].add(line)
       } else {
         positions[key] = found.count
-        found.append((line, 1))
+        found.append(Group(line))
       }
     }
     return found
   }
 
-  /// What a reader cannot tell apart.
+  /// A page, and what came of it.
   private struct Key: Hashable {
-    let iova, count, stride: UInt64
+    let page: IOVA
+    let requester: RequesterID?
     let call: Int?
-    let expected: UInt64?
-    let verdict: String
+    /// From the address to where it should lead.
+    let distance: UInt64?
+    let verdict: Verdict
+    let isByPattern: Bool
 
     init(_ line: Line) {
-      (iova, count, stride) = (line.translation.iova.rawValue, line.translation.count, line.translation.stride)
-      (call, expected, verdict) = (line.call?.number, line.expected?.rawValue, line.description)
+      let iova = line.translation.iova
+      (page, requester, call) = (iova.page, line.translation.requester, line.call?.number)
+      distance = line.expected.map { $0.rawValue &- iova.rawValue }
+      // Where it leads differs from address to address of a page that is mistaken for another.
+      verdict = if case .wrongAddress(let found) = line.verdict { .wrongAddress(found.page) } else { line.verdict }
+      isByPattern = line.isByPattern
     }
   }
 

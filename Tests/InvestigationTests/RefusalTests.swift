@@ -59,6 +59,23 @@ import Testing
     #expect(causes([]) { $0.registered = 0 }.isEmpty)
   }
 
+  /// Of the devices that wait, the IOMMU is the one that it depends on.
+  @Test func anIOMMUThatWaits() {
+    let found = causes([refused(1, 0x80ac_1000, .read)]) { state in
+      state.registered = 0
+      state.deferred = [
+        KernelState.Deferred(device: "0000:00:01.0", reason: "wait for the IOMMU"),
+        KernelState.Deferred(device: "3010000.iommu", reason: "platform: wait for supplier /cpus/cpu@0"),
+      ]
+    }.first
+    #expect(
+      found?.evidence.prefix(2) == [
+        "The core knows of no IOMMU: iommu_device_list is empty.",
+        "No driver has taken 3010000.iommu: platform: wait for supplier /cpus/cpu@0 (deferred_probe_pending_list).",
+      ])
+    #expect(found?.remedy.contains("devices_deferred") == false)
+  }
+
   /// A fault queue of 4096 records at 0x80ac0000: FQB, FQH and FQT.
   private func silence(head: UInt64, tail: UInt64) -> [Diagnosis.Hypothesis] {
     let memory = ContiguousTests.Words()
@@ -78,5 +95,22 @@ import Testing
     #expect(
       found.first?.evidence == ["The first is cause 13 (read page fault) of 0000:00:01.0 at 0xfffff160."])
     #expect(silence(head: 1, tail: 1).isEmpty)
+  }
+
+  /// What an investigation keeps of memory has the faults that wait, and no more of the queue.
+  @Test func whatWaitsIsKept() {
+    let memory = ContiguousTests.Words()
+    func queued(head: UInt64, tail: UInt64) -> Set<GPA> {
+      let registers = RegisterValues(byOffset: [0x28: 0x80ac_0000 >> 2 | 11, 0x30: head, 0x34: tail])
+      return TablePages.queued(by: Self.driver.device, registers: registers, memory: memory)
+    }
+    #expect(queued(head: 0, tail: 84) == [GPA(0x80ac_0000)])
+    #expect(queued(head: 127, tail: 129) == [GPA(0x80ac_0000), GPA(0x80ac_1000)])
+    #expect(queued(head: 4095, tail: 1) == [GPA(0x80ac_0000), GPA(0x80ad_f000)])
+    #expect(queued(head: 84, tail: 84).isEmpty)
+    #expect(TablePages.queued(by: Self.driver.device, registers: nil, memory: memory).isEmpty)
+    memory.words = [0x80ac_0008: 5]
+    let kept = TablePages.collect(contexts: [], roots: [], queued: [GPA(0x80ac_0000)], memory: memory)
+    #expect(kept[GPA(0x80ac_0000)]?[8] == 5 && kept.count == 1)
   }
 }

@@ -34,7 +34,10 @@ import Testing
       "index S1_PTE_INVALID with PGDIR_SHIFT (48)": "index `S1_PTE_INVALID` with `PGDIR_SHIFT` (48)",
       "GFP_KERNEL|__GFP_ZERO (0xdc0)": "`GFP_KERNEL`\\|`__GFP_ZERO` (0xdc0)",
       "ask `p/x $satp` now": "ask `p/x $satp` now", "V R W -> 0x1000": "V R W -> 0x1000", "map #5": "map #5",
-      "a_b_c's _": "`a_b_c`'s \\_", "": "", "plain": "plain", "12 of 13": "12 of 13",
+      "a_b_c's _": "`a_b_c`'s \\_", "xt_iommu.root_shift=30 lab.mode=net": "`xt_iommu.root_shift=30` lab.mode=net",
+      "see /sys/kernel/debug/devices_deferred.": "see `/sys/kernel/debug/devices_deferred`.",
+      "10001000.virtio_mmio, __iommu_map(0x1)": "`10001000.virtio_mmio`, `__iommu_map`(0x1)", "": "", "plain": "plain",
+      "12 of 13": "12 of 13",
     ]
     for (text, markdown) in told { #expect(MarkdownText.prose(text) == markdown) }
   }

@@ -13,10 +13,11 @@ import Testing
 
   private func probe(
     _ configuration: EmbeddedConfiguration = .absent, imported: String? = nil, hearsFaults: Bool? = nil,
-    handling: KernelState.FaultHandling? = nil
+    handling: KernelState.FaultHandling? = nil, _ change: (inout KernelState) -> Void = { _ in }
   ) -> Probe {
     var state = KernelState()
     state.faultHandling = handling
+    change(&state)
     return Probe(
       state: state, paging: nil, profile: Recording(driver).profile, registers: driver.registers, contexts: [],
       hearsFaults: hearsFaults, configuration: configuration, imported: imported)
@@ -56,19 +57,44 @@ import Testing
       told(configuration(["VFIO_CONTAINER": "n", "KVM": "n", "KVM_VFIO": "n"], version: 1))
         == "pass all as needed; not needed: VFIO_CONTAINER (from 6.2 on), KVM_VFIO (no KVM) (kernel_config_data) "
         + Self.advice)
+    // Who builds a kernel without any of it wants to give no device away.
+    let bare = Dictionary(
+      uniqueKeysWithValues: KernelConfiguration.needed.filter { $0.contains("VFIO") }.map { ($0, "n") })
+    #expect(
+      told(configuration(bare))
+        == "pass all as needed; not needed: VFIO (no option of it is set, and no device can be given to a guest) "
+        + "(kernel_config_data) \(Self.advice)")
+    #expect(
+      told(configuration(bare.merging(["VFIO_PCI": "y"]) { $1 })).hasPrefix("fail missing: VFIO, VFIO_CONTAINER, "))
     // The kernel's own counts, whatever was imported.
     #expect(told(configuration(), imported: "missing: VFIO").hasPrefix("pass all as needed (kernel_config_data)"))
-    #expect(told(.unreadable("It is damaged.")) == "? It is damaged. (kernel_config_data) ")
+    #expect(told(.unreadable("It is damaged.")) == "unknown It is damaged. (kernel_config_data) ")
+  }
+
+  /// What VFIO would refuse is no failure where there is no VFIO.
+  @Test func withoutVFIO() {
+    let bare = Dictionary(
+      uniqueKeysWithValues: KernelConfiguration.needed.filter { $0.contains("VFIO") }.map { ($0, "n") })
+    for (configuration, state) in [(configuration(), "fail"), (configuration(bare), "irrelevant")] {
+      let items = probe(configuration) { state in
+        state.cacheCoherency = .absent
+        state.interrupts = KernelState.Interrupts(
+          unsafeAllowed: nil, messageDomains: ["PCI-MSI"], withoutRemapping: ["PCI-MSI"])
+      }
+      #expect(item("cache coherency", items).hasPrefix("\(state) there is no .capable "))
+      #expect(item("interrupts for VFIO", items).hasPrefix("\(state) not remapped: PCI-MSI"))
+    }
   }
 
   @Test func importedConfigurations() {
     func told(_ imported: String?) -> String { item("kernel configuration", probe(imported: imported)) }
     #expect(
       told(nil)
-        == "? not compiled in (CONFIG_IKCONFIG): import the .config file with `iommu import` (kernel_config_data) ")
+        == "unknown not compiled in (CONFIG_IKCONFIG): import the .config file with `iommu import` (kernel_config_data) "
+    )
     for (summary, state) in [
       ("all as needed", "pass"), ("missing: VFIO", "fail"), ("wrong: IOMMUFD=y", "fail"),
-      ("excerpt of 17 options: all as needed", "pass"), ("excerpt of 1 option: not mentioned: VFIO", "?"),
+      ("excerpt of 17 options: all as needed", "pass"), ("excerpt of 1 option: not mentioned: VFIO", "unknown"),
       ("excerpt of 2 options: missing: PCI; not mentioned: VFIO", "fail"),
     ] {
       #expect(told(summary) == "\(state) \(summary) (imported) \(Self.advice)")
