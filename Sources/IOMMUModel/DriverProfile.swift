@@ -92,6 +92,8 @@ public struct DriverFaultHandling: Hashable, Sendable {
   public let interrupt: UInt64
   /// The name by which it asks for the interrupt; nil where it asks by number.
   public let interruptName: String?
+  /// Which of the interrupts that the device tree lists for the device it is; nil where it asks by name.
+  public let interruptIndex: Int?
   /// The kernel's `struct device` of the IOMMU.
   public let device: KVA
   /// The function that handles the interrupt.
@@ -100,8 +102,12 @@ public struct DriverFaultHandling: Hashable, Sendable {
   public let registers: UInt64?
 
   /// A way of being told.
-  public init(interrupt: UInt64, interruptName: String?, device: KVA, handler: String, registers: UInt64?) {
+  public init(
+    interrupt: UInt64, interruptName: String?, interruptIndex: Int? = nil, device: KVA, handler: String,
+    registers: UInt64?
+  ) {
     (self.interrupt, self.interruptName, self.device) = (interrupt, interruptName, device)
+    self.interruptIndex = interruptIndex
     (self.handler, self.registers) = (handler, registers)
   }
 }

@@ -238,6 +238,12 @@ public struct Probe {
         value += ": asked for by the name \"\(name)\", which \(node.name) does not have"
       }
     }
+    if let misrouted = handling?.misrouting {
+      return Item(
+        state: .fail, name: "faults are heard of",
+        value: "source \(misrouted.taken) of \(misrouted.controller) is listened to, \(misrouted.meant) is meant",
+        place: "driver's irqs, device tree", advice: misrouted.sentence)
+    }
     return Item(
       state: heard.map { $0 ? .pass : .fail } ?? .unknown, name: "faults are heard of", value: value,
       place: "driver's irq, device tree",

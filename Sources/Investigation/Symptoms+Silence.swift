@@ -47,6 +47,16 @@ extension Symptoms {
           ? "The driver has requested no interrupt, so that \(handling.handler) never runs."
           : "The driver has requested interrupt \(handling.interrupt) for \(handling.handler): it was not heard.")
     }
+    if let misrouted = context.state?.faultHandling?.misrouting {
+      hypothesis.title =
+        "faults are silent: the driver listens to source \(misrouted.taken) of \(misrouted.controller), and the device raises "
+        + "\(misrouted.meant)"
+      hypothesis.evidence.append("\(count) \(faults.count == 1 ? "waits" : "wait") in the device's queue.")
+      hypothesis.evidence.append(misrouted.sentence)
+      hypothesis.remedy =
+        "the property `interrupts` of \(misrouted.node), which firmware or QEMU writes: \(counted(misrouted.cells, "number")) "
+        + "for each, or an interrupt controller that takes \(misrouted.cells + 1)."
+    }
     hypothesis.role = .silence
     hypothesis.precedence = 2
     return hypothesis

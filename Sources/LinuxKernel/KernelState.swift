@@ -99,6 +99,8 @@ public struct KernelState: Codable, Hashable, Sendable {
     public var interrupt: UInt64
     /// The name by which it asks for the interrupt; nil where it asks by number.
     public var interruptName: String?
+    /// Which of its node's interrupts the driver has requested; nil where it asks by name.
+    public var interruptIndex: Int?
     /// The IOMMU's node in the device tree; nil where it could not be read, or there is none.
     public var node: Node?
     /// The function that handles the interrupt.
@@ -114,16 +116,157 @@ public struct KernelState: Codable, Hashable, Sendable {
       public var hasInterrupt: Bool
       /// The names that it gives to its interrupts.
       public var interruptNames: [String]
+      /// The wires of its interrupts; nil where it has none, or they could not be read.
+      public var wires: Wires?
 
       /// A node.
-      public init(name: String, hasInterrupt: Bool, interruptNames: [String]) {
+      public init(name: String, hasInterrupt: Bool, interruptNames: [String], wires: Wires? = nil) {
         (self.name, self.hasInterrupt, self.interruptNames) = (name, hasInterrupt, interruptNames)
+        self.wires = wires
       }
     }
 
+    /// The interrupts that a node lists, as its interrupt controller takes them (Devicetree specification 0.4, section 2.4).
+    public struct Wires: Codable, Hashable, Sendable {
+      /// The controller's node: `plic@c000000`.
+      public var controller: String
+      /// Its `#interrupt-cells`: how many numbers make an interrupt, the source first.
+      public var cells: Int
+      /// The numbers of the property `interrupts`.
+      public var numbers: [UInt32]
+
+      /// What was read.
+      public init(controller: String, cells: Int, numbers: [UInt32]) {
+        (self.controller, self.cells, self.numbers) = (controller, cells, numbers)
+      }
+
+      private func sources(of cells: Int) -> [UInt32] {
+        cells < 1 ? [] : stride(from: 0, through: numbers.count - cells, by: cells).map { numbers[$0] }
+      }
+
+      /// The source that the kernel takes for interrupt `index`, and the one that is meant, where the numbers were written for
+      /// a controller that takes one more of them: read as they are, one source comes several times. Nil where they are as
+      /// they should be.
+      public func misreading(of index: Int) -> (taken: UInt32, meant: UInt32)? {
+        let taken = sources(of: cells), meant = sources(of: cells + 1)
+        guard taken.indices.contains(index), meant.indices.contains(index), Set(taken).count < taken.count,
+          Set(meant).count == meant.count, taken[index] != meant[index]
+        else { return nil }
+        return (taken[index], meant[index])
+      }
+    }
+
+    /// An interrupt that the kernel looks for at another source than the device has.
+    public struct Misrouting: Hashable, Sendable {
+      /// The device's node and that of its interrupt controller.
+      public let node, controller: String
+      /// How many numbers the controller takes for an interrupt.
+      public let cells: Int
+      /// The source that the driver listens to, and the one that is meant.
+      public let taken, meant: UInt32
+
+      /// What the device tree says, and what comes of it.
+      public var sentence: String {
+        "The device tree's \(node) gives \(cells + 1) numbers for each of its interrupts, and \(controller) takes \(cells): "
+          + "the driver listens to source \(taken), and \(meant) is meant."
+      }
+    }
+
+    /// Where the driver listens to another source than the device raises, by what the device tree lists; nil where it does
+    /// not.
+    public var misrouting: Misrouting? {
+      guard interrupt != 0, let node, let wires = node.wires, let index = interruptIndex,
+        let (taken, meant) = wires.misreading(of: index)
+      else { return nil }
+      return Misrouting(
+        node: node.name, controller: wires.controller, cells: wires.cells, taken: taken, meant: meant)
+    }
+
     /// What was found.
-    public init(interrupt: UInt64, interruptName: String?, node: Node?, handler: String, reads: [UInt64]?) {
+    public init(unsafeAllowed: Bool?, messageDomains: [String], withoutRemapping: [String]) {
+      self.unsafeAllowed = unsafeAllowed
+      (self.messageDomains, self.withoutRemapping) = (messageDomains, withoutRemapping)
+    }
+  }
+
+  /// How the IOMMU driver is told of faults, and what it would read then.
+  public struct FaultHandling: Codable, Hashable, Sendable {
+    /// The number of the interrupt that the driver has requested; 0 for none.
+    public var interrupt: UInt64
+    /// The name by which it asks for the interrupt; nil where it asks by number.
+    public var interruptName: String?
+    /// Which of its node's interrupts the driver has requested; nil where it asks by name.
+    public var interruptIndex: Int?
+    /// The IOMMU's node in the device tree; nil where it could not be read, or there is none.
+    public var node: Node?
+    /// The function that handles the interrupt.
+    public var handler: String
+    /// The offsets of the device's registers that the handler reads, from its instructions; nil where none was found.
+    public var reads: [UInt64]?
+
+    /// A node of the device tree.
+    public struct Node: Codable, Hashable, Sendable {
+      /// Its name: `iommu@2c000000`.
+      public var name: String
+      /// Whether it has an interrupt.
+      public var hasInterrupt: Bool
+      /// The names that it gives to its interrupts.
+      public var interruptNames: [String]
+      /// The wires of its interrupts; nil where it has none, or they could not be read.
+      public var wires: Wires?
+
+      /// A node.
+      public init(name: String, hasInterrupt: Bool, interruptNames: [String], wires: Wires? = nil) {
+        (self.name, self.hasInterrupt, self.interruptNames) = (name, hasInterrupt, interruptNames)
+        self.wires = wires
+      }
+    }
+
+    /// The interrupts that a node lists, as its interrupt controller takes them (Devicetree specification 0.4, section 2.4).
+    public struct Wires: Codable, Hashable, Sendable {
+      /// The controller's node: `plic@c000000`.
+      public var controller: String
+      /// Its `#interrupt-cells`: how many numbers make an interrupt, the source first.
+      public var cells: Int
+      /// The numbers of the property `interrupts`.
+      public var numbers: [UInt32]
+
+      /// What was read.
+      public init(controller: String, cells: Int, numbers: [UInt32]) {
+        (self.controller, self.cells, self.numbers) = (controller, cells, numbers)
+      }
+
+      private func sources(of cells: Int) -> [UInt32] {
+        cells < 1 ? [] : stride(from: 0, through: numbers.count - cells, by: cells).map { numbers[$0] }
+      }
+
+      /// The source that the kernel takes for interrupt `index`, and the one that is meant, where the numbers were written for
+      /// a controller that takes one more of them: read as they are, one source comes several times. Nil where they are as
+      /// they should be.
+      public func misreading(of index: Int) -> (taken: UInt32, meant: UInt32)? {
+        let taken = sources(of: cells), meant = sources(of: cells + 1)
+        guard taken.indices.contains(index), meant.indices.contains(index), Set(taken).count < taken.count,
+          Set(meant).count == meant.count, taken[index] != meant[index]
+        else { return nil }
+        return (taken[index], meant[index])
+      }
+    }
+
+    /// Where the driver listens to another source than the device raises, by what the device tree lists.
+    public var misrouting: (node: Node, wires: Wires, taken: UInt32, meant: UInt32)? {
+      guard interrupt != 0, let node, let wires = node.wires, let index = interruptIndex,
+        let (taken, meant) = wires.misreading(of: index)
+      else { return nil }
+      return (node, wires, taken, meant)
+    }
+
+    /// What was found.
+    public init(
+      interrupt: UInt64, interruptName: String?, interruptIndex: Int? = nil, node: Node?, handler: String,
+      reads: [UInt64]?
+    ) {
       (self.interrupt, self.interruptName, self.node) = (interrupt, interruptName, node)
+      self.interruptIndex = interruptIndex
       (self.handler, self.reads) = (handler, reads)
     }
   }

@@ -86,11 +86,13 @@ struct RISCVIOMMULayout: DriverLayout {
   /// vector in bits 7:4 (IOMMU specification 1.0, section 5.24). It keeps the number in no queue.
   func faultHandling(target: any Target) -> DriverFaultHandling? {
     guard let iommu = try? Self.iommu(in: target), let vectors = try? Self.member("icvec", of: iommu, in: target),
-      let interrupt = try? Self.member("irqs[\(vectors >> 4 & 3)]", of: iommu, in: target),
+      case let vector = vectors >> 4 & 3,
+      let interrupt = try? Self.member("irqs[\(vector)]", of: iommu, in: target),
       let device = try? Self.member("dev", of: iommu, in: target)
     else { return nil }
     return DriverFaultHandling(
-      interrupt: interrupt & 0xffff_ffff, interruptName: nil, device: KVA(device), handler: "riscv_iommu_fltq_process",
+      interrupt: interrupt & 0xffff_ffff, interruptName: nil, interruptIndex: Int(vector), device: KVA(device),
+      handler: "riscv_iommu_fltq_process",
       // The handler is given the queue, and the queue's IOMMU has the registers.
       registers: nil)
   }

@@ -60,7 +60,7 @@ extension Terminal {
       failed.isEmpty
         ? "No item fails."
         : "\(counted(failed.count, "item")) of \(probe.items.count) \(failed.count == 1 ? "fails" : "fail"):")
-    lines += failed.filter { !$0.advice.isEmpty }.map { "  \($0.name): \($0.advice)" }
+    lines += failed.filter { !$0.advice.isEmpty }.map { "  \($0.name): \(printable($0.advice))" }
     return lines.joined(separator: "\n")
   }
 

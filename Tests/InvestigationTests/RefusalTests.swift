@@ -77,12 +77,12 @@ import Testing
   }
 
   /// A fault queue of 4096 records at 0x80ac0000: FQB, FQH and FQT.
-  private func silence(head: UInt64, tail: UInt64) -> [Diagnosis.Hypothesis] {
+  private func silence(head: UInt64, tail: UInt64, state: KernelState? = nil) -> [Diagnosis.Hypothesis] {
     let memory = ContiguousTests.Words()
     // A read page fault (13) of device 8, TTYP 2.
     memory.words = [0x80ac_0000: 8 << 40 | 2 << 34 | 13, 0x80ac_0010: 0xffff_f160]
     var context = Diagnosis.Context()
-    context.memory = memory
+    (context.memory, context.state) = (memory, state)
     context.registers = RegisterValues(byOffset: [0x28: 0x80ac_0000 >> 2 | 11, 0x30: head, 0x34: tail])
     return Diagnosis([], history: [], profile: Self.driver, check: nil, context: context).hypotheses
   }
@@ -95,6 +95,28 @@ import Testing
     #expect(
       found.first?.evidence == ["The first is cause 13 (read page fault) of 0000:00:01.0 at 0xfffff160."])
     #expect(silence(head: 1, tail: 1).isEmpty)
+  }
+
+  /// Why nobody reads it, where the device tree tells: that is the cause then.
+  @Test func anInterruptFromAnotherSource() {
+    var state = KernelState()
+    state.faultHandling = KernelState.FaultHandling(
+      interrupt: 13, interruptName: nil, interruptIndex: 1,
+      node: .init(
+        name: "iommu@3010000", hasInterrupt: true, interruptNames: [],
+        wires: .init(controller: "plic@c000000", cells: 1, numbers: [36, 1, 37, 1, 38, 1, 39, 1])),
+      handler: "riscv_iommu_fltq_process", reads: nil)
+    let found = silence(head: 0, tail: 84, state: state).first
+    #expect(
+      found?.title
+        == "faults are silent: the driver listens to source 1 of plic@c000000, and the device raises 37")
+    #expect(found?.evidence.contains("84 faults wait in the device's queue.") == true)
+    #expect(
+      found?.remedy
+        == "the property `interrupts` of iommu@3010000, which firmware or QEMU writes: 1 number for each, or an interrupt "
+        + "controller that takes 2.")
+    state.faultHandling?.interrupt = 0
+    #expect(silence(head: 0, tail: 84, state: state).first?.title.contains("source 1") == false)
   }
 
   /// What an investigation keeps of memory has the faults that wait, and no more of the queue.

@@ -13,8 +13,9 @@ import Testing
         "driver  riscv-iommu, map_range (generic_pt, 7.1 on): riscv_64_map_range has a parameter `len`",
         "device  QEMU 10.0 riscv-iommu at 0x3010000, 20 of 20 registers read",
         "0000:00:01.0  8     e1000e  1      IOMMU", "pass  registered with the core", "pass  translation on",
-        "pass  device table", "pass  DMA through the IOMMU", "pass  no fault latched", "pass  faults are heard of",
-        "All ",
+        "pass  kernel configuration", "pass  device table", "pass  DMA through the IOMMU",
+        "-     cache coherency                 there is no .capable", "pass  no fault latched",
+        "pass  faults are heard of", "No item fails.", "All ",
         "No cause to name: all ",
       ], nowhere: ["disagree", "\n1. "]),
     Case(
@@ -37,9 +38,10 @@ import Testing
     Case(
       lab: VerdictTests.net("riscv-not-probed"),
       lines: [
-        "fail  registered with the core      0 IOMMUs",
+        "fail  registered with the core      0 IOMMUs; 3010000.iommu: platform: wait for supplier /cpus/cpu@0",
         "1. the IOMMU was never set up: no driver has registered one, and the device refuses what it is asked   (",
         "   for      The core knows of no IOMMU: iommu_device_list is empty.",
+        "   for      No driver has taken 3010000.iommu: platform: wait for supplier /cpus/cpu@0 (",
       ], nowhere: ["\n2. "]),
     Case(
       lab: VerdictTests.net("riscv-faults-unread"),
@@ -47,7 +49,9 @@ import Testing
         "fail  no fault latched              cause 13 (read page fault) of 0000:00:01.0 at 0xfffff",
         "0xfffff000-0xffffffff  -> 0x80b",
         "1. entries that were right have been cleared by something that was not recorded",
-        "2. faults are silent: ", "   for      The first is cause 13 (read page fault) of 0000:00:01.0 at 0xfffff",
+        "fail  faults are heard of           source 1 of plic@c000000 is listened to, 37 is meant",
+        "2. faults are silent: the driver listens to source 1 of plic@c000000, and the device raises 37   (",
+        "   for      The first is cause 13 (read page fault) of 0000:00:01.0 at 0xfffff",
         "   for      The driver has requested interrupt ",
       ], nowhere: ["\n3. "]),
     Case(

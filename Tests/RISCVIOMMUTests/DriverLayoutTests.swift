@@ -174,8 +174,8 @@ import Testing
     #expect(
       layout.faultHandling(target: target)
         == DriverFaultHandling(
-          interrupt: 13, interruptName: nil, device: KVA(0xff60_0000_0069_1690), handler: "riscv_iommu_fltq_process",
-          registers: nil))
+          interrupt: 13, interruptName: nil, interruptIndex: 1, device: KVA(0xff60_0000_0069_1690),
+          handler: "riscv_iommu_fltq_process", registers: nil))
     #expect(layout.hearsFaults(target: target) == true)
     target.values["(unsigned long)((struct riscv_iommu_device *)0xff60000001fffff0)->irqs[1]"] = 0
     #expect(layout.hearsFaults(target: target) == false)
