@@ -53,7 +53,7 @@ static bool option_is(const char *text, const char *spelling)
 #define KNOWN_OPTIONS \
 	"cpu=sv39|sv48|sv57 iommu=sv39|sv48|sv57 step=all|faults|contiguous|stale faults=read|unread"
 
-static bool parse_machine_option(const char *text)
+static bool parse_riscv_option(const char *text)
 {
 	if (option_is(text, "iommu=sv39"))
 		lab_options.iommu_mode = LAB_SV39;
@@ -96,17 +96,6 @@ static unsigned int root_shift(const char *text)
 	return (text[0] - '0') * 10 + (text[1] - '0');
 }
 
-static bool parse_machine_option(const char *text)
-{
-	if (option_is(text, "root-shift=pgdir"))
-		lab_options.root_shift = 0;
-	else if (root_shift(text) >= 12 && root_shift(text) <= 63)
-		lab_options.root_shift = root_shift(text);
-	else
-		return false;
-	return true;
-}
-
 #endif
 
 static void parse_option(const char *text)
@@ -114,9 +103,18 @@ static void parse_option(const char *text)
 	char word[64];
 	unsigned int length;
 
-	if (parse_machine_option(text)) {
+#ifdef LAB_RISCV_IOMMU
+	if (parse_riscv_option(text)) {
 		return;
-	} else if (option_is(text, "cpu=sv39")) {
+	} else
+#else
+	if (option_is(text, "root-shift=pgdir")) {
+		lab_options.root_shift = 0;
+	} else if (root_shift(text) >= 12 && root_shift(text) <= 63) {
+		lab_options.root_shift = root_shift(text);
+	} else
+#endif
+	if (option_is(text, "cpu=sv39")) {
 		lab_options.cpu_mode = LAB_SV39;
 	} else if (option_is(text, "cpu=sv48")) {
 		lab_options.cpu_mode = LAB_SV48;
