@@ -56,8 +56,10 @@ install: wheel
 	  --disable-pip-version-check --no-index --no-deps --force-reinstall $(if $(VENV),,--user) build/wheel/*.whl
 	@echo "Installed. For GDB: source $$("$(if $(VENV),$(VENV)/bin/)python3" -m iommulens --gdb-script)"
 
+# QEMU 10.0 comes from bookworm-backports, once: the one of Debian 12 has no IOMMU.
 guest: setup
 	@$(MAKE) -s -C lab/guest
+	@lab/mainline/fetch-qemu >/dev/null
 
 demo: build guest
 	@lab/guest/demo $(SCENARIO)

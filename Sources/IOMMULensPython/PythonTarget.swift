@@ -2,7 +2,7 @@ internal import IOMMUModel
 internal import PageTables
 
 /// The debugger, as a Python object with the methods `evaluate`, `string`, `parameters`, `function`, `read_virtual`, `read_physical`,
-/// `read_physical_pages`, `connection`, `monitor`, `is_inside` and `progress`.
+/// `read_physical_pages`, `write_physical`, `connection`, `monitor`, `is_inside` and `progress`.
 final class PythonTarget: Target {
   private let object: PythonReference
 
@@ -72,6 +72,10 @@ final class PythonTarget: Target {
 
   func readPages(_ pages: [GPA]) throws(TargetError) -> [UInt8] {
     try ask("read_physical_pages", .list(pages.map { .init($0) })) { try $0.bytes("read_physical_pages()") }
+  }
+
+  func write(_ address: GPA, bytes: [UInt8]) throws(TargetError) {
+    try ask("write_physical", .init(address), .bytes(bytes)) { _ in }
   }
 
   func connection() -> String? {

@@ -182,7 +182,8 @@ let sessionConstructor: CFunction = {
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
     function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
-    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str,
+    read_physical_pages(addresses) -> bytes, write_physical(address, bytes) -> None for ask(), connection() -> str or None,
+    monitor(command) -> str,
     is_inside(function, thread or None, stack or None) -> bool, progress(text or None) -> None and,
     for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
     argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
@@ -257,7 +258,7 @@ func session(
   }
 }
 
-var sessionMethods: [CFunction] { kernelMethods + deviceMethods }
+var sessionMethods: [CFunction] { kernelMethods + deviceMethods + askMethods }
 
 private var kernelMethods: [CFunction] {
   [
@@ -527,8 +528,12 @@ private var kernelMethods: [CFunction] {
     // MARK: Tables
     {
       session(
-        $0, $1, $2, "walk(iova, device=None, domain=None, root=None, mode='sv39', device_walk=False, form='text')",
-        "Walks for `iova` by the specification and, with `device_walk`, as the device does."
+        $0, $1, $2,
+        "walk(iova, device=None, domain=None, root=None, mode='sv39', device_walk=False, write=False, form='text')",
+        """
+        Walks for `iova` by the specification and, with `device_walk`, as the device does when it reads, or with `write`
+        writes.
+        """
       ) { session, arguments in
         let selector = try arguments.selector()
         let table = try session.view.table(selector)
@@ -541,9 +546,10 @@ private var kernelMethods: [CFunction] {
             throw InvalidArgument("No device is attached to this table: name one with -device.")
           }
           let device = try session.view.device()
+          let access: Access = try arguments.optionalBool("write") == true ? .write : .read
           let translation = device.translate(
-            iova, access: .read, requester: requester, registers: try session.view.registers(), memory: memory)
-          deviceWalk = (translation, device.name, .read)
+            iova, access: access, requester: requester, registers: try session.view.registers(), memory: memory)
+          deviceWalk = (translation, device.name, access)
         }
         return try arguments.answer {
           Terminal.walk(walk, requester: table.requester)

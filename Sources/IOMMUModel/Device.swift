@@ -248,6 +248,9 @@ public protocol DeviceModel: Sendable {
   /// How to read the implementation's own trace; nil where it writes none that is known.
   var trace: DeviceTrace? { get }
 
+  /// How the device itself can be asked for a translation; nil where it has no registers for that.
+  var debugTranslator: (any DebugTranslator)? { get }
+
   /// Members of the implementation's state that tell a register's value, as ``registers(state:)`` takes them.
   var stateMembers: Set<String> { get }
 
@@ -293,6 +296,8 @@ extension DeviceModel {
   public var translationSpan: UInt64? { nil }
   /// None known.
   public var trace: DeviceTrace? { nil }
+  /// It has none.
+  public var debugTranslator: (any DebugTranslator)? { nil }
   /// None known.
   public var stateMembers: Set<String> { [] }
   /// None.

@@ -23,6 +23,10 @@ public protocol Target {
   /// Whole pages of guest-physical memory one behind the other, in one go where the debugger has a way to.
   func readPages(_ pages: [GPA]) throws(TargetError) -> [UInt8]
 
+  /// Writes guest-physical memory or a device's registers, 8 bytes at once where there are 8. Changes the target: nothing
+  /// does it that was not asked to.
+  func write(_ address: GPA, bytes: [UInt8]) throws(TargetError)
+
   /// Where the debugger's remote connection leads, as it names it: `localhost:1234`, `/run/guest.sock`; nil without one.
   func connection() -> String?
 
@@ -62,6 +66,11 @@ extension Target {
     var bytes: [UInt8] = []
     for page in pages { bytes += try read(page, count: 4096) }
     return bytes
+  }
+
+  /// No.
+  public func write(_ address: GPA, bytes: [UInt8]) throws(TargetError) {
+    throw TargetError("This debugger does not write to the guest: \(bytes.count) bytes at \(address) stay as they are.")
   }
 
   /// The offset of `member` in `type`, both as the sources spell them.

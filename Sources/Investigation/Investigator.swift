@@ -197,18 +197,24 @@ public final class Investigator {
     let block = try registerBlock()
     var values = RegisterValues()
     for register in try profile().device.registers {
-      // Each by itself: an unreadable offset ends a multi-word read. `000000002c000018: 0x0000000080b76000`.
-      let answer = try target.monitor("xp /1\(register.size == 4 ? "w" : "g")x \(block + register.offset)")
-      guard let text = answer.split(separator: ":").last?.split(whereSeparator: \.isWhitespace).first,
-        text.hasPrefix("0x"), let value = UInt64(text.dropFirst(2), radix: 16)
-      else { continue }
-      values.byOffset[register.offset] = value
+      // Each by itself: an unreadable offset ends a multi-word read.
+      values.byOffset[register.offset] = try self.register(at: block + register.offset, size: register.size)
     }
     guard !values.byOffset.isEmpty else {
       throw TargetError("No register of \(try profile().device.name) could be read at \(block).")
     }
     knownRegisters = values
     return values
+  }
+
+  /// The register of 4 or 8 bytes at `address`, read now; nil for one that cannot be read.
+  func register(at address: GPA, size: Int = 8) throws(TargetError) -> UInt64? {
+    // `000000002c000018: 0x0000000080b76000`.
+    let answer = try target.monitor("xp /1\(size == 4 ? "w" : "g")x \(address)")
+    guard let text = answer.split(separator: ":").last?.split(whereSeparator: \.isWhitespace).first,
+      text.hasPrefix("0x")
+    else { return nil }
+    return UInt64(text.dropFirst(2), radix: 16)
   }
 
   /// The contexts that the device knows, and those of the kernel's devices, by requester.

@@ -11,6 +11,8 @@ public struct TranslationCheck: Sendable {
     case works
     /// It was refused although a call maps it.
     case refusedThoughMapped
+    /// A write was refused to what a call maps for reading.
+    case forbidden
     /// It was refused with a cause latched that an earlier access left.
     case sticky(FaultCause)
     /// It leads elsewhere.
@@ -39,6 +41,7 @@ public struct TranslationCheck: Sendable {
       case .agrees: "agrees"
       case .works: "works, by its steps"
       case .refusedThoughMapped: "refused though mapped"
+      case .forbidden: "refused, and mapped for reading only"
       case .sticky(let cause): "refused with cause \(cause) latched before"
       case .wrongAddress(let found): "wrong address: leads to \(found)"
       case .bypassed: "bypassed: answered with its own address"
@@ -61,9 +64,10 @@ public struct TranslationCheck: Sendable {
       case .refusedThoughMapped: 3
       case .sticky: 4
       case .nobodyMapped: 5
-      case .unanswered: 6
-      case .works: 7
-      case .agrees: 8
+      case .forbidden: 6
+      case .unanswered: 7
+      case .works: 8
+      case .agrees: 9
       }
     }
   }
@@ -157,7 +161,8 @@ public struct TranslationCheck: Sendable {
   /// A run is stored when the next one begins: it lies between the run before it and itself, and a mapping that was in force
   /// at any time in between counts. When a call from a text was made is not known beside the translations, so that it
   /// counts whatever unmaps it or maps the same addresses later; nor is it of the translations from texts, the events in
-  /// `imported`, for which every call counts in that way.
+  /// `imported`, for which every call counts in that way. A refusal is right where a call has taken the address back, or maps
+  /// it for less.
   public init(
     _ translations: [RecordedTranslation], calls: [RecordedCall], device: any DeviceModel,
     imported: [ClosedRange<EventID>] = []
@@ -171,13 +176,20 @@ public struct TranslationCheck: Sendable {
     if !imported.isEmpty {
       for (position, call) in calls.enumerated() where call.call.isMap { everything.add(position) }
     }
+    // What the calls leave, as far as their order is known.
+    var standing = Mappings(calls)
+    if !imported.isEmpty {
+      for (position, call) in calls.enumerated() {
+        if call.call.isMap { standing.add(position) } else if call.origin == nil { standing.remove(position) }
+      }
+    }
     let nothing = Mappings(calls)
     var next = 0
     var found: [Judgement] = []
     found.reserveCapacity(translations.count)
     for (number, translation) in translations.enumerated() {
       if let id = translation.id, imported.contains(where: { $0.contains(id) }) {
-        var judged = Self.judge(translation, everything, nothing, all, device)
+        var judged = Self.judge(translation, everything, nothing, all, device, standing)
         judged.translation = UInt32(truncatingIfNeeded: number)
         found.append(judged)
         continue
@@ -219,7 +231,7 @@ public struct TranslationCheck: Sendable {
   public var disagreements: Lines {
     lines.filter(byVerdict: { verdict in
       switch verdict {
-      case .agrees, .works, .unanswered, .nobodyMapped: false
+      case .agrees, .works, .unanswered, .nobodyMapped, .forbidden: false
       case .refusedThoughMapped, .sticky, .wrongAddress, .bypassed, .afterUnmap: true
       }
     })
@@ -227,16 +239,16 @@ public struct TranslationCheck: Sendable {
 
   private static func judge(
     _ translation: RecordedTranslation, _ mappings: Mappings, _ unmapped: Mappings, _ untimed: Distances,
-    _ device: any DeviceModel
+    _ device: any DeviceModel, _ standing: Mappings? = nil
   ) -> Judgement {
     let ends = translation.count == 1 ? [translation.iova] : [translation.iova, translation.last]
-    let judged = ends.map { judge(translation, at: $0, mappings, unmapped, untimed, device) }
+    let judged = ends.map { judge(translation, at: $0, mappings, unmapped, untimed, device, standing) }
     return judged.min { $0.verdict.severity < $1.verdict.severity } ?? judged[0]
   }
 
   private static func judge(
     _ translation: RecordedTranslation, at iova: IOVA, _ mappings: Mappings, _ unmapped: Mappings,
-    _ untimed: Distances, _ device: any DeviceModel
+    _ untimed: Distances, _ device: any DeviceModel, _ standing: Mappings?
   ) -> Judgement {
     let target = translation.answer.map { $0.address + (iova - translation.iova) }
     let candidates = mappings.calls(covering: iova, requester: translation.requester)
@@ -251,7 +263,12 @@ public struct TranslationCheck: Sendable {
       if let latched = device.latchedFault(translation.before) {
         return line(.sticky(latched.cause), isByPattern: isByPattern)
       }
-      return line(call == nil ? .nobodyMapped(isRefused: true) : .refusedThoughMapped, isByPattern: isByPattern)
+      let isTaken = standing.map { $0.calls(covering: iova, requester: translation.requester).isEmpty } ?? false
+      guard call != nil, !isTaken else {
+        return Judgement(call: nil, expected: nil, verdict: .nobodyMapped(isRefused: true), isByPattern: isByPattern)
+      }
+      let isForbidden = translation.access?.writes == true && !candidates.contains { mappings.allowsWriting($0) }
+      return line(isForbidden ? .forbidden : .refusedThoughMapped, isByPattern: isByPattern)
     }
     func translatedUnmapped(isByPattern: Bool = false) -> Judgement {
       guard let taken = unmapped.calls(covering: iova, requester: translation.requester).first else {
@@ -354,6 +371,9 @@ private struct Mappings {
     let call = calls[Int(position)].call
     return call.target.map { $0 + (iova - call.iova) }
   }
+
+  /// Whether a call's mapping may be written; one of which nothing is known may.
+  func allowsWriting(_ position: Int32) -> Bool { calls[Int(position)].call.protection?.contains(.write) ?? true }
 
   /// The number of a call.
   func number(of position: Int32) -> Int { calls[Int(position)].number }

@@ -22,6 +22,8 @@ struct Capabilities: Hashable, Sendable {
   var returnsGuestAddresses: Bool { has(26) }
   /// END, bit 27: either byte order.
   var hasBothByteOrders: Bool { has(27) }
+  /// DBG, bit 31: the device can be asked for translations.
+  var hasDebugTranslation: Bool { has(31) }
   /// PAS, bits 37:32: the bits of a physical address.
   var addressBits: UInt64 { rawValue >> 32 & 0x3f }
   /// QOSID, bit 41.
@@ -51,7 +53,7 @@ struct Capabilities: Hashable, Sendable {
     let modes = PagingMode.allCases.filter(supports).map(\.name) + (hasSv32x4 ? ["Sv32x4"] : [])
     let features = [
       (hasMemoryTypes, "Svpbmt"), (hasMessageTables, "MSI_FLAT"), (hasInterruptFilesInMemory, "MSI_MRIF"),
-      (updatesAccessed, "AMO_HWAD"), (hasATS, "ATS"), (returnsGuestAddresses, "T2GPA"), (has(31), "DBG"),
+      (updatesAccessed, "AMO_HWAD"), (hasATS, "ATS"), (returnsGuestAddresses, "T2GPA"), (hasDebugTranslation, "DBG"),
       (has(38), "PD8"), (has(39), "PD17"), (has(40), "PD20"),
     ].filter(\.0).map(\.1)
     let names = (modes + features).joined(separator: " ")

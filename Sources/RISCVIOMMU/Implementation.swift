@@ -50,6 +50,8 @@ public enum Quirk: String, Hashable, Sendable, CaseIterable {
   case answersFromCache
   /// The debug interface loses address bits.
   case responseLosesBits
+  /// The debug interface tells a fault's cause.
+  case responseNamesCause
   /// Fault records say "write" for reads as well.
   case recordsSayWrite
   /// Fault records have a process always.
@@ -84,7 +86,10 @@ public enum Quirk: String, Hashable, Sendable, CaseIterable {
     case .answersFromCache:
       "a page that was translated once is answered from a cache, without a walk, until an invalidation names it"
     case .responseLosesBits:
-      "TR_RESPONSE holds the page number in place of the page number << 10: its low bits are lost"
+      "TR_RESPONSE holds the page number where the page number << 10 belongs: its lowest 10 bits are lost, and the address is "
+        + "known to 4 MiB"
+    case .responseNamesCause:
+      "TR_RESPONSE has the cause of a fault in its PPN, 256 where no context was found; the specification says nothing of it"
     case .recordsSayWrite:
       "TTYP of a fault record is 3, a write, for reads as well; 2, a read, where no context was found"
     case .recordsHaveProcess: "PV of a fault record is 1 although the access has no process"
@@ -102,7 +107,7 @@ public enum Quirk: String, Hashable, Sendable, CaseIterable {
     case .readsProcessDirectoryDirectly: "riscv_iommu_ctx_fetch"
     case .redirectsWritesOnly: "riscv_iommu_spa_fetch, riscv_iommu_msi_write"
     case .probesAreATSRequests, .answersFromCache: "riscv_iommu_translate"
-    case .responseLosesBits: "riscv_iommu_process_dbg"
+    case .responseLosesBits, .responseNamesCause: "riscv_iommu_process_dbg"
     case .recordsSayWrite: "riscv_iommu_translate, riscv_iommu_ctx"
     case .recordsHaveProcess: "riscv_iommu_report_fault"
     }

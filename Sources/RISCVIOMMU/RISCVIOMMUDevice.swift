@@ -20,8 +20,16 @@ public struct RISCVIOMMUDevice: DeviceModel {
   /// The implementation's name.
   public var name: String { implementation.name }
 
-  /// The registers that say something about translations.
-  public var registers: [Register] { RISCVIOMMURegister.all }
+  /// The registers that say something about translations. What TR_RESPONSE means differs.
+  public var registers: [Register] {
+    let translator = DebugInterface(device: self)
+    return RISCVIOMMURegister.all.map { register in
+      guard register.offset == translator.response else { return register }
+      return Register(offset: register.offset, name: register.name) { value in
+        value == 0 ? "no answer" : translator.answer(value).result.words
+      }
+    }
+  }
 
   /// Where QEMU's `virt` maps those of `riscv-iommu-sys`; a PCI device's are where its BAR is.
   public var usualRegisterBlock: GPA? { GPA(0x301_0000) }

@@ -56,7 +56,7 @@ enum RISCVIOMMURegister {
     },
     Register(offset: requestAddress, name: "TR_REQ_IOVA") { _ in "address asked for" },
     Register(offset: requestControl, name: "TR_REQ_CTL", meaning: requestMeaning),
-    Register(offset: response, name: "TR_RESPONSE", meaning: responseMeaning),
+    Register(offset: response, name: "TR_RESPONSE"),
     Register(offset: interruptVectors, name: "ICVEC") { value in
       "vectors: commands \(value & 0xf), faults \(value >> 4 & 0xf), counters \(value >> 8 & 0xf), "
         + "page requests \(value >> 12 & 0xf)"
@@ -87,16 +87,5 @@ enum RISCVIOMMURegister {
     if value >> 1 & 1 == 1 { words.append("privileged") }
     if value & 1 == 1 { words.append("busy") }
     return words.joined(separator: ", ")
-  }
-
-  /// TR_RESPONSE: fault 0, PBMT 8:7, S 9, PPN 53:10 (section 5.26).
-  @Sendable private static func responseMeaning(_ value: UInt64) -> String {
-    if value == 0 { return "no answer" }
-    if value & 1 == 1 { return "a fault" }
-    let page = value >> 10 & 0xfff_ffff_ffff
-    guard value >> 9 & 1 == 1 else { return "page \(hex(page << 12))" }
-    // A naturally aligned range of 2^(n + 13) bytes, n the number of ones below the lowest zero.
-    let ones = UInt64((~page).trailingZeroBitCount)
-    return "page \(hex((page & ~((1 << min(ones, 44)) - 1)) << 12)) of a superpage"
   }
 }

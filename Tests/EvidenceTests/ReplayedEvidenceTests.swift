@@ -221,6 +221,39 @@ import XuanTie
       before: RegisterValues(byOffset: [0x20: latched]))
   }
 
+  /// A refusal is right where the driver allowed no more, and in a text, whose accesses have no times, where it took the address
+  /// back.
+  @Test func refusalsThatAreRight() {
+    func verdict(
+      of access: Access, at iova: UInt64, protection: Protection?, isImported: Bool = true
+    ) -> TranslationCheck.Verdict? {
+      let map = DriverCall(
+        function: "map", operation: .map(target: GPA(0x9000), protection: protection, allocation: nil), domain: KVA(1),
+        iova: IOVA(0x1000), length: 0x2000)
+      let calls = [
+        RecordedCall(id: EventID(rawValue: 1), number: 1, call: map, root: nil, requester: nil),
+        unmap(0x2000, number: 10),
+      ]
+      let refused = RecordedTranslation(
+        id: EventID(rawValue: 20), requester: nil, iova: IOVA(iova), access: access,
+        answer: RecordedTranslation.Answer(address: GPA(iova), mask: 0, access: .none))
+      return TranslationCheck(
+        [refused], calls: calls, device: XuanTieDevice(),
+        imported: isImported ? [EventID(rawValue: 20)...EventID(rawValue: 20)] : []
+      ).lines.first?.verdict
+    }
+    for isImported in [false, true] {
+      #expect(verdict(of: .write, at: 0x1008, protection: .read, isImported: isImported) == .forbidden)
+      #expect(verdict(of: .readWrite, at: 0x1008, protection: .read, isImported: isImported) == .forbidden)
+      #expect(verdict(of: .read, at: 0x1008, protection: .read, isImported: isImported) == .refusedThoughMapped)
+      #expect(
+        verdict(of: .write, at: 0x1008, protection: [.read, .write], isImported: isImported) == .refusedThoughMapped)
+      #expect(verdict(of: .write, at: 0x1008, protection: nil, isImported: isImported) == .refusedThoughMapped)
+    }
+    #expect(verdict(of: .read, at: 0x2008, protection: .read) == .nobodyMapped(isRefused: true))
+    #expect(verdict(of: .read, at: 0x3008, protection: .read) == .nobodyMapped(isRefused: true))
+  }
+
   @Test func verdictsOnTranslations() {
     let calls = [call(0x1000, to: 0x9000, number: 1), unmap(0x2000, number: 10)]
     func verdict(_ translation: RecordedTranslation) -> TranslationCheck.Verdict? {

@@ -80,6 +80,9 @@ class Debugger:
     def read_physical_pages(self, addresses):
         return self._bytes(addresses[0] if addresses else 0, 4096 * len(addresses))
 
+    def write_physical(self, _address, _data):
+        return self._answer(None)
+
     def connection(self):
         return self._answer(self.draw.choice([None, "localhost:1", "/none.sock"]))
 

@@ -18,7 +18,7 @@ import Testing
         'X ... X' is not an iommu command. `help iommu` lists them. True
         IOVA 'X ... X' is not an address or number: No symbol table is loaded.  Use the "file" command. True
         -X ... X is not an option of this command. Usage: iommu walk IOVA [-device BDF | -domain EXPR | -root GPA -mode MODE] \
-        [-device-walk] [-json] True
+        [-device-walk] [-write] [-json] True
 
         """)
   }
@@ -103,7 +103,7 @@ import Testing
       """
       help iommu
       python
-      for name in "status open break record args predict walk dump devices domains regs check diagnose probe timeline import note export".split():
+      for name in "status open break record args predict walk ask dump devices domains regs check diagnose probe timeline import note export".split():
         print("==== " + name)
         gdb.execute("help iommu " + name)
       for name in "file device memory qemu-pid".split():
@@ -119,7 +119,7 @@ import Testing
   @Test func apropos() async throws {
     let found = try await Guest.alone("apropos iommu").split(separator: "\n").map { $0.split(separator: " -- ")[0] }
     let commands =
-      "status open break record args predict walk dump devices domains regs check diagnose probe timeline import note export"
+      "status open break record args predict walk ask dump devices domains regs check diagnose probe timeline import note export"
     let parameters = ["file", "device", "memory", "qemu-pid"]
     let wanted =
       ["iommu", "set iommu", "show iommu", "function iommu_walk", "function iommu_index"]

@@ -40,7 +40,7 @@ import Testing
         (mi) -iommu-status
         done {"command": "status", "schema": "1", "side": "kernel", "unknown": [{"what": "driver", "reason": "\#(noDriver)"}, {"what": "memory", "reason": "\#(noGuest)"}, {"what": "device", "reason": "\#(noDriver)"}]}
         (mi) -iommu-walk
-        error {"msg": "Too few arguments. Usage: -iommu-walk IOVA [-device BDF | -domain EXPR | -root GPA -mode MODE] [-device-walk] [-json]"}
+        error {"msg": "Too few arguments. Usage: -iommu-walk IOVA [-device BDF | -domain EXPR | -root GPA -mode MODE] [-device-walk] [-write] [-json]"}
         (mi) -iommu-walk 0 -root 0
         error {"msg": "\#(noGuest)"}
 

@@ -2,9 +2,11 @@ import Foundation
 import Subprocess
 import Testing
 
-/// The bare-metal guest of lab/guest with a fresh GDB beside it, from the first instruction on.
+/// A bare-metal guest of lab/guest with a fresh GDB beside it, from the first instruction on.
 struct Guest: Sendable, CustomTestStringConvertible {
-  /// Options of `lab/guest/boot`.
+  /// Options of `lab/guest/boot`. The driver `riscv-6.13` or `riscv-7.2` has others than `xuantie`.
+  var driver = "xuantie"
+  var riscv: [String] = []
   var rootShift = "pgdir"
   var cpu = "sv57"
   var signature = "6.x"
@@ -15,10 +17,23 @@ struct Guest: Sendable, CustomTestStringConvertible {
 
   static let top = URL(filePath: #filePath).appending(path: "../../..").standardizedFileURL.path
 
-  var testDescription: String { "root shift \(rootShift), \(cpu), \(signature), \(ram)" }
+  var testDescription: String {
+    driver == "xuantie"
+      ? "root shift \(rootShift), \(cpu), \(signature), \(ram)"
+      : ([driver] + riscv + [cpu, ram]).joined(separator: ", ")
+  }
 
   /// The guest's program.
-  var program: String { "build/lab/guest/\(signature == "6.x" ? "guest" : "guest-5.10").elf" }
+  var program: String {
+    let name = driver != "xuantie" ? driver : signature == "6.x" ? "guest" : "guest-5.10"
+    return "build/lab/guest/\(name).elf"
+  }
+
+  private var bootOptions: [String] {
+    (driver == "xuantie"
+      ? ["--root-shift", rootShift, "--signature", signature] : ["--driver", driver] + riscv)
+      + ["--cpu", cpu, "--ram", ram]
+  }
 
   /// What GDB prints for `commands`, connected to the guest with its symbols and the plugin loaded; the guest stands at
   /// its first instruction. `$DIR` in the commands is a scratch directory; in the output it stands for that directory
@@ -44,8 +59,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
       try script.write(toFile: directory + "/script.gdb", atomically: true, encoding: .utf8)
       guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
       return try await Guest.output(
-        ["lab/guest/debug", "--root-shift", rootShift, "--cpu", cpu, "--signature", signature, "--ram", ram, directory]
-          + ["--", "-nx", "-batch", "-x", directory + "/script.gdb"],
+        ["lab/guest/debug"] + bootOptions + [directory, "--", "-nx", "-batch", "-x", directory + "/script.gdb"],
         directory: directory, environment: ["GDB": path])
     }
   }
@@ -65,8 +79,7 @@ struct Guest: Sendable, CustomTestStringConvertible {
         """
       try script.write(toFile: directory + "/script.mi", atomically: true, encoding: .utf8)
       guard case .gdb(let path) = gdb else { throw Failure("this needs a GDB") }
-      let boot =
-        "lab/guest/debug --root-shift \(rootShift) --cpu \(cpu) --signature \(signature) --ram \(ram) \(directory)"
+      let boot = "lab/guest/debug \(bootOptions.joined(separator: " ")) \(directory)"
       let output = try await Guest.output(
         ["bash", "-c", "\(boot) -- -nx --interpreter=mi3 <\(directory)/script.mi"], directory: directory,
         environment: ["GDB": path])

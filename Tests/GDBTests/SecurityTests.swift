@@ -20,9 +20,9 @@ import Testing
     iommu export $DIR/x.md
     """
 
-  /// Told by the packets that GDB sends: nothing is written, set or resumed, and the monitor is only asked.
-  @Test(arguments: ["auto", "remote"]) func questionsOnlyReadTheTarget(memory: String) async throws {
-    let output = try await Guest().debug(
+  /// The packets that GDB sends for `commands`, connected anew to a guest behind its workload.
+  private func packets(_ commands: String, to guest: Guest, memory: String = "auto") async throws -> [String] {
+    let output = try await guest.debug(
       """
       set iommu memory \(memory)
       \(KernelSessionTests.recordAll)
@@ -30,12 +30,29 @@ import Testing
       set remotelogfile $DIR/remote.log
       target remote $DIR/gdb.sock
       python connected = __import__("os").path.getsize("$DIR/remote.log")
-      \(Self.questions)
+      \(commands)
       echo ====\\n
       python print(open("$DIR/remote.log", errors="replace").read()[connected:])
       """)
     let log = try #require(output.components(separatedBy: "====\n").last).split(separator: "\n")
-    let packets = log.compactMap { $0.firstMatch(of: #/^w [^$]*\$([^#]*)#/#).map { String($0.output.1) } }
+    return log.compactMap { $0.firstMatch(of: #/^w [^$]*\$([^#]*)#/#).map { String($0.output.1) } }
+  }
+
+  static let guests = [
+    (Guest(), "auto"), (Guest(), "remote"), (Guest(driver: "riscv-6.13", riscv: ["--step", "stale"]), "auto"),
+  ]
+
+  /// Those that have no answer here, and say so.
+  private static let moreQuestions = ["iommu args", "iommu domains"]
+
+  /// Told by the packets that GDB sends: nothing is written, set or resumed, and the monitor is only asked. A device that could
+  /// be asked is no exception, as long as nobody says that this is meant.
+  @Test(arguments: guests) func questionsOnlyReadTheTarget(guest: Guest, memory: String) async throws {
+    let ask = Guest.attempts(
+      Self.moreQuestions + [
+        "iommu ask 0xfffff000 -device 00:01.0", "iommu ask 0xfffff000 -device 00:01.0 -write -json",
+      ])
+    let packets = try await packets(Self.questions + "\n" + ask, to: guest, memory: memory)
     var monitor = Set<String>()
     for packet in packets {
       if let command = text(ofMonitorCommand: packet) {
@@ -50,6 +67,36 @@ import Testing
     // The guest is left in the mode in which GDB reads.
     #expect(packets.last { $0.hasPrefix("Qqemu.PhyMemMode") } == "Qqemu.PhyMemMode:0")
     #expect(packets.count > 20 && monitor.isSuperset(of: ["info", "xp"]))
+  }
+
+  /// The one command that writes to the target writes two registers of the device, and nothing else.
+  @Test func onlyAskingTheDeviceWritesAndOnlyItsRegisters() async throws {
+    let guest = Guest(driver: "riscv-6.13", riscv: ["--step", "stale"])
+    let packets = try await packets("iommu ask 0xffffe018 -device 00:01.0 -intrusive", to: guest)
+    // QEMU's stub takes text; GDB asks for its binary form first.
+    let writes = packets.filter { $0.contains(#/^[GMPXZcszvC]/#) && !$0.hasPrefix("X3010258,0:") }
+    #expect(
+      writes == ["M3010258,8:18e0ffff00000000", "M3010260,8:0900000000080000"], "\(packets)")
+    #expect(packets.last { $0.hasPrefix("Qqemu.PhyMemMode") } == "Qqemu.PhyMemMode:0")
+  }
+
+  /// Every command is among the questions, or is one that is known to do more: to set breakpoints, or to write files.
+  @Test func noCommandIsLeftOut() async throws {
+    let others = ["ask", "break", "import", "open", "record"]
+    let output = try await Guest.alone(
+      """
+      python
+      from iommulens.gdb import ask, commands
+      def kinds(kind): return [kind] + [each for below in kind.__subclasses__() for each in kinds(below)]
+      names = {kind.name.split()[1] for kind in kinds(commands.Command) if hasattr(kind, "name")}
+      print(" ".join(sorted(names)))
+      end
+      """)
+    let asked = (Self.questions.split(separator: "\n") + Self.moreQuestions.map { $0[...] })
+      .compactMap { $0.split(separator: " ").dropFirst().first }
+    let names = output.split(whereSeparator: \.isWhitespace)
+    #expect(
+      names.count > 15 && Set(names) == Set(asked.filter { !$0.hasPrefix("$") }).union(others.map { Substring($0) }))
   }
 
   /// `qRcmd,` and the command in hexadecimal digits.

@@ -48,9 +48,8 @@ import Testing
       (0x258, 0xffef_d000, "address asked for"), (0x260, 0, "nothing asked for"), (0x260, 1, "busy"),
       (0x260, 0x800_0000_0008, "0000:00:01.0, read"), (0x260, 0x800_0000_0001, "0000:00:01.0, read and write, busy"),
       (0x260, 0x801_0000_3006, "0000:00:01.0, process 3, execute, privileged"),
-      (0x268, 0, "no answer"), (0x268, 0x3401, "a fault"), (0x268, 0x202d_fc00, "page 0x80b7f000"),
-      (0x268, 0x202d_fe00, "page 0x80b00000 of a superpage"), (0x268, 0x2403_fe00, "page 0x90000000 of a superpage"),
-      (0x268, ~1, "page 0x0 of a superpage"),
+      (0x268, 0, "no answer"), (0x268, 0x3401, "refused: cause 13 (read page fault)"),
+      (0x268, 0x8_8000, "in 0x88000000-0x883fffff"),
       (0x2f8, 0x2310, "vectors: commands 0, faults 1, counters 3, page requests 2"),
     ] as [(UInt64, UInt64, String)])
   func meanings(_ offset: UInt64, _ value: UInt64, _ text: String) throws {

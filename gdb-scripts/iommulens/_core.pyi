@@ -171,6 +171,9 @@ class Debugger(Protocol):
     def read_physical_pages(self, addresses: list[int]) -> bytes:
         """Whole pages one behind the other."""
 
+    def write_physical(self, address: int, data: bytes) -> None:
+        """Guest-physical memory or registers; for Session.ask() alone."""
+
     def connection(self) -> str | None: ...
     def monitor(self, command: str) -> str: ...
     def is_inside(self, function: str, thread: int | None, stack: int | None) -> bool:
@@ -201,7 +204,8 @@ class Session:
 
     `debugger` has the methods evaluate(expression) -> int, string(expression) -> str, parameters(function) -> [str],
     function(address) -> str, read_virtual(address, length) -> bytes, read_physical(address, length) -> bytes,
-    read_physical_pages(addresses) -> bytes, connection() -> str or None, monitor(command) -> str,
+    read_physical_pages(addresses) -> bytes, write_physical(address, bytes) -> None for ask(), connection() -> str or None,
+    monitor(command) -> str,
     is_inside(function, thread or None, stack or None) -> bool, progress(text or None) -> None and,
     for QEMU's side, process() -> int or None, architecture() -> str, callers(function, limit) -> [str] and
     argument(function, depth, name) -> int or None; each raises TargetError with a full sentence when it cannot answer.
@@ -330,9 +334,12 @@ class Session:
         root: SupportsIndex | None = None,
         mode: Mode = "sv39",
         device_walk: bool = False,
+        write: bool = False,
         form: Form = "text",
     ) -> Answer:
-        """Walks for `iova` by the specification and, with `device_walk`, as the device does."""
+        """Walks for `iova` by the specification and, with `device_walk`, as the device does when it reads, or with `write`
+        writes.
+        """
 
     def translate(
         self,
@@ -454,6 +461,21 @@ class Session:
     ) -> None:
         """Passes what was recorded on all sides, in order, to emit(), at most `count` entries: in pieces of text, as JSON a line
         an entry, or as records.
+        """
+
+    def ask(
+        self,
+        iova: SupportsIndex,
+        device: str | None = None,
+        write: bool = False,
+        execute: bool = False,
+        process: SupportsIndex | None = None,
+        privileged: bool = False,
+        intrusive: bool = False,
+        form: Form = "text",
+    ) -> Answer:
+        """Asks the device itself where it would send `iova`, by its debug registers: writes to them, and a refusal is reported
+        to the guest as a fault. Does nothing unless `intrusive` says that this is meant.
         """
 
     def note(self, text: str) -> None:

@@ -229,9 +229,25 @@ enum lab_cpu_mode {
 	LAB_SV57 = 10,
 };
 
+#ifdef LAB_RISCV_IOMMU
+/* Of the workload in riscv/main.c; accesses that work are in all. */
+enum lab_step {
+	LAB_ALL_STEPS,
+	LAB_FAULTS,
+	LAB_CONTIGUOUS,
+	LAB_STALE,
+};
+#endif
+
 struct lab_options {
 	enum lab_cpu_mode cpu_mode;	/* satp.MODE */
+#ifdef LAB_RISCV_IOMMU
+	enum lab_cpu_mode iommu_mode;	/* DC.fsc.MODE, which has the same codes */
+	enum lab_step step;
+	bool faults_unread;
+#else
 	unsigned int root_shift;	/* root-shift=12 to 63; 0 for pgdir */
+#endif
 };
 
 struct lab_memory {

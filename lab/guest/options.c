@@ -11,7 +11,11 @@
 #define FDT_PROP	3U
 #define FDT_NOP		4U
 
+#ifdef LAB_RISCV_IOMMU
+struct lab_options lab_options = { .cpu_mode = LAB_SV57, .iommu_mode = LAB_SV57 };
+#else
 struct lab_options lab_options = { .cpu_mode = LAB_SV57, .root_shift = 0 };
+#endif
 struct lab_memory lab_memory;
 char boot_command_line[256];
 
@@ -44,6 +48,40 @@ static bool option_is(const char *text, const char *spelling)
 	return *text == '\0' || *text == ' ';
 }
 
+#ifdef LAB_RISCV_IOMMU
+
+#define KNOWN_OPTIONS \
+	"cpu=sv39|sv48|sv57 iommu=sv39|sv48|sv57 step=all|faults|contiguous|stale faults=read|unread"
+
+static bool parse_riscv_option(const char *text)
+{
+	if (option_is(text, "iommu=sv39"))
+		lab_options.iommu_mode = LAB_SV39;
+	else if (option_is(text, "iommu=sv48"))
+		lab_options.iommu_mode = LAB_SV48;
+	else if (option_is(text, "iommu=sv57"))
+		lab_options.iommu_mode = LAB_SV57;
+	else if (option_is(text, "step=all"))
+		lab_options.step = LAB_ALL_STEPS;
+	else if (option_is(text, "step=faults"))
+		lab_options.step = LAB_FAULTS;
+	else if (option_is(text, "step=contiguous"))
+		lab_options.step = LAB_CONTIGUOUS;
+	else if (option_is(text, "step=stale"))
+		lab_options.step = LAB_STALE;
+	else if (option_is(text, "faults=read"))
+		lab_options.faults_unread = false;
+	else if (option_is(text, "faults=unread"))
+		lab_options.faults_unread = true;
+	else
+		return false;
+	return true;
+}
+
+#else
+
+#define KNOWN_OPTIONS	"root-shift=pgdir|12...63 cpu=sv39|sv48|sv57"
+
 /* The value of "root-shift=12" to "root-shift=63"; 0 for anything else. */
 static unsigned int root_shift(const char *text)
 {
@@ -58,16 +96,25 @@ static unsigned int root_shift(const char *text)
 	return (text[0] - '0') * 10 + (text[1] - '0');
 }
 
+#endif
+
 static void parse_option(const char *text)
 {
 	char word[64];
 	unsigned int length;
 
+#ifdef LAB_RISCV_IOMMU
+	if (parse_riscv_option(text)) {
+		return;
+	} else
+#else
 	if (option_is(text, "root-shift=pgdir")) {
 		lab_options.root_shift = 0;
 	} else if (root_shift(text) >= 12 && root_shift(text) <= 63) {
 		lab_options.root_shift = root_shift(text);
-	} else if (option_is(text, "cpu=sv39")) {
+	} else
+#endif
+	if (option_is(text, "cpu=sv39")) {
 		lab_options.cpu_mode = LAB_SV39;
 	} else if (option_is(text, "cpu=sv48")) {
 		lab_options.cpu_mode = LAB_SV48;
@@ -80,7 +127,7 @@ static void parse_option(const char *text)
 			word[length] = text[length];
 		}
 		word[length] = '\0';
-		lab_print("iommulens guest: unknown option '%s' (known: root-shift=pgdir|12...63 cpu=sv39|sv48|sv57); stopping\n",
+		lab_print("iommulens guest: unknown option '%s' (known: " KNOWN_OPTIONS "); stopping\n",
 			  word);
 		lab_stop();
 	}

@@ -2,13 +2,13 @@
 
 import gdb
 
-from . import breakpoints, commands, functions, parameters, state, translations
+from . import ask, breakpoints, commands, functions, parameters, state, translations
 
 
 def install():
     """Registers commands, parameters and functions; harmless when done again."""
     parameters.register()
-    commands.register()
+    commands.register(ask.Ask)
     functions.register()
     state.connect_events()
     breakpoints.adopt(breakpoints.install, "CallBreakpoint", "CookieBreakpoint")

@@ -171,6 +171,7 @@ class Iommu(gdb.Command):
       iommu devices, domains who is behind the IOMMU, and by which table
       iommu regs             the device's registers
       iommu probe            the bring-up, item by item: what works, what does not
+      iommu ask 0xfffff000   what the device itself says; the one command that writes to it
 
     Or attach a second GDB to QEMU's own process, with QEMU's symbols and the same file:
       iommu break translate  stop at the device's next translation
@@ -433,12 +434,14 @@ class Walk(Question):
         Word(Value("IOVA"), "the address that the device puts on the bus"),
         _TABLE,
         Option("device-walk", "also as the device does it, its deviations from the specification included"),
+        Option("write", "the device walks for a write; without it, for a read"),
     )
 
     def answer(self, parsed, form):
         return session().walk(
             number(parsed.words[0], "IOVA"),
             device_walk=bool(parsed.device_walk),
+            write=bool(parsed.write),
             form=form,
             **selector(parsed, parameters.value("device"))
         )
@@ -635,8 +638,8 @@ class Export(Command):
         write("Written to %s." % path)
 
 
-def register():
-    """Registers the prefix and its commands, and the MI twins of those that answer something."""
+def register(*others):
+    """Registers the prefix, its commands and `others`, and the MI twins of those that answer something."""
     Iommu()
     commands = [
         command()
@@ -660,5 +663,6 @@ def register():
             Note,
             Export,
         )
+        + others
     ]
     mi.register([command for command in commands if isinstance(command, Question)])

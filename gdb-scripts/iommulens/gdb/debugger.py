@@ -85,6 +85,22 @@ class Debugger:
         except gdb.error as error:
             raise _core.TargetError(_sentence(error)) from None
 
+    def write_physical(self, address, data):
+        """Writes guest-physical memory or a device's registers. A stub without that mode would write to virtual memory."""
+        try:
+            answer = gdb.execute("maint packet Qqemu.PhyMemMode:1", to_string=True)
+            if '"OK"' not in answer:
+                raise _core.TargetError(
+                    "This stub has no physical memory mode, so nothing was written: QEMU's has one."
+                )
+            try:
+                gdb.selected_inferior().write_memory(address, data)
+            finally:
+                gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
+                gdb.execute("maint flush dcache", to_string=True)
+        except gdb.error as error:
+            raise _core.TargetError(_sentence(error)) from None
+
     def connection(self):
         connection = getattr(gdb.selected_inferior(), "connection", None)
         return connection.details if is_remote(connection) else None
