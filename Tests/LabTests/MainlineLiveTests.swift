@@ -51,9 +51,8 @@ import Testing
 
   private func event(_ line: Substring) -> Event? {
     func number(_ text: Substring) -> UInt64 { UInt64(text.dropFirst(2), radix: 16) ?? 0 }
-    if let call = line.firstMatch(of: /(map|unmap) #\d+  [0-9a-f:.]+  (0x[0-9a-f]+)  (\d+) x (\d+) (KiB|MiB)/) {
-      let unit: UInt64 = call.5 == "KiB" ? 1024 : 1 << 20
-      let bytes = (UInt64(call.3) ?? 0) * (UInt64(call.4) ?? 0) * unit
+    if let call = line.firstMatch(of: /(map|unmap) #\d+  [0-9a-f:.]+  (0x[0-9a-f]+)  (\d+) (KiB|MiB)/) {
+      let bytes = (UInt64(call.3) ?? 0) * (call.4 == "KiB" ? 1024 : 1 << 20)
       return call.1 == "map" ? .map(number(call.2), bytes: bytes) : .unmap(number(call.2), bytes: bytes)
     }
     if let told = line.firstMatch(of: /IOTINVAL\.VMA of (0x[0-9a-f]+)/) { return .invalidation(number(told.1)) }
@@ -116,7 +115,6 @@ import Testing
         iommu args
         iommu regs
         iommu devices
-        iommu walk 0xfffff000
         finish
         continue
         echo ====\\n
