@@ -10,9 +10,11 @@ public struct EvidenceReader: Sendable {
   /// A reader that knows the drivers and devices of `profiles`.
   public init(profiles: [any DriverProfile]) { self.profiles = profiles }
 
-  /// Reads a text that is called `name`; as far as it gets before `progress` stops it.
-  public func read(_ bytes: [UInt8], name: String, progress: WorkProgress? = nil) -> Extraction {
-    var pass = Pass(TextLines(bytes, progress: progress), name: name, profiles: profiles)
+  /// Reads a text that is called `name`, without the lines of these numbers; as far as it gets before `progress` stops it.
+  public func read(
+    _ bytes: [UInt8], name: String, leavingOut followed: [ClosedRange<Int>] = [], progress: WorkProgress? = nil
+  ) -> Extraction {
+    var pass = Pass(TextLines(bytes, leavingOut: followed, progress: progress), name: name, profiles: profiles)
     if let capture = pass.capture(bytes) { pass.take(capture) } else { pass.run() }
     return Extraction(
       name: name, lineCount: pass.text.count,
@@ -46,7 +48,7 @@ private struct Pass {
 
   init(_ text: TextLines, name: String, profiles: [any DriverProfile]) {
     (self.text, self.name) = (text, name)
-    kinds = Array(repeating: .blank, count: text.count)
+    kinds = (0..<text.count).map { text.isLeftOut($0) ? .followed : .blank }
     var devices: [any DeviceModel] = []
     for profile in profiles where !devices.contains(where: { $0.name == profile.device.name }) {
       devices.append(profile.device)

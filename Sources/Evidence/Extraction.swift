@@ -79,6 +79,8 @@ public enum Noise: String, Hashable, Sendable, CaseIterable {
   case numbers = "with a number alone"
   /// What a device's implementation wrote down beside translations, faults and invalidations.
   case trace = "of a device's trace about other things"
+  /// What was recorded while it was written.
+  case followed = "that were recorded while they were written"
   /// Nothing.
   case blank
   /// Everything else: prose, source code.

@@ -6,9 +6,13 @@ struct TextLines {
   private let bytes: [UInt8]
   private let ranges: [Range<Int>]
   private let progress: WorkProgress?
+  /// Lines that are read as if they were empty, by their numbers.
+  private let leftOut: [ClosedRange<Int>]
 
-  /// The lines of `bytes`; LF or CRLF ends one. `progress` is told how many were read.
-  init(_ bytes: [UInt8], progress: WorkProgress? = nil) {
+  /// The lines of `bytes`, without those with the numbers in `leftOut`; LF or CRLF ends one. `progress` is told how many were
+  /// read.
+  init(_ bytes: [UInt8], leavingOut leftOut: [ClosedRange<Int>] = [], progress: WorkProgress? = nil) {
+    self.leftOut = leftOut
     var ranges: [Range<Int>] = []
     bytes.withUnsafeBytes { buffer in
       guard let base = buffer.baseAddress else { return }
@@ -35,8 +39,11 @@ struct TextLines {
 
   /// The line at `index`, 0 for the first; empty beyond the end.
   subscript(index: Int) -> ArraySlice<UInt8> {
-    ranges.indices.contains(index) ? bytes[ranges[index]] : []
+    ranges.indices.contains(index) && !isLeftOut(index) ? bytes[ranges[index]] : []
   }
+
+  /// Whether the line at `index` is left out.
+  func isLeftOut(_ index: Int) -> Bool { leftOut.contains { $0.contains(number(index)) } }
 
   /// The number of the line at `index`, as editors count.
   func number(_ index: Int) -> Int { index + 1 }

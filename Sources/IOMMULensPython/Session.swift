@@ -21,6 +21,8 @@ final class Session {
   var met: Set<RequesterID> = []
   /// The columns of the terminal that texts are for; nil for lines as long as they come.
   var width: Int?
+  /// QEMU's log, while it is followed.
+  var log: TraceFollower?
   /// Whether an answer that a person waited for has ended early, on Ctrl-C, and nobody has told them.
   var wasInterrupted = false
 
@@ -258,7 +260,7 @@ func session(
   }
 }
 
-var sessionMethods: [CFunction] { kernelMethods + deviceMethods + askMethods }
+var sessionMethods: [CFunction] { kernelMethods + deviceMethods + askMethods + logMethods }
 
 private var kernelMethods: [CFunction] {
   [
@@ -273,9 +275,9 @@ private var kernelMethods: [CFunction] {
       ) { session, arguments in
         let isQEMU = session.side == .qemu
         return try arguments.answer {
-          isQEMU ? Terminal.status(session.device) : Terminal.status(session.investigator)
+          isQEMU ? Terminal.status(session.device) : Terminal.status(session.investigator, log: session.log)
         } data: {
-          isQEMU ? Structured.status(session.device) : Structured.status(session.investigator)
+          isQEMU ? Structured.status(session.device) : Structured.status(session.investigator, log: session.log)
         }
       }
     },
@@ -388,7 +390,8 @@ private var kernelMethods: [CFunction] {
         let stops = try arguments.bool("stops")
         session.investigator.dropRules(thatStop: stops)
         session.device.dropRules(thatStop: stops)
-        return .integer(before - session.investigator.rules.count - session.device.rules.count)
+        let dropped = before - session.investigator.rules.count - session.device.rules.count
+        return .integer(dropped + (try !stops && session.endLog() ? 1 : 0))
       }
     },
     {
@@ -400,7 +403,8 @@ private var kernelMethods: [CFunction] {
       session(
         $0, $1, $2, "hit(function, arguments, thread=None, stack=None, callers=None)",
         """
-        Takes note of a call at its entry, after verifying those before it; whether the guest should stop.
+        Takes note of a call at its entry, after what QEMU's log has and after verifying the calls before it; whether the guest
+        should stop.
 
         `thread` is the debugger's number for the CPU, `stack` its stack pointer: they tell which calls have returned.
         """
@@ -409,9 +413,11 @@ private var kernelMethods: [CFunction] {
         if let thread = try arguments.optionalInt("thread"), let stack = try arguments.optionalUInt64("stack") {
           place = CallPlace(thread: thread, stack: stack)
         }
-        let hit = try session.investigator.hit(
-          try arguments.string("function"), arguments: try arguments.uint64List("arguments"), place: place,
-          callers: try arguments.optional("callers") == nil ? [] : try arguments.callers())
+        let hit = try session.afterLog {
+          try session.investigator.hit(
+            try arguments.string("function"), arguments: try arguments.uint64List("arguments"), place: place,
+            callers: try arguments.optional("callers") == nil ? [] : try arguments.callers())
+        }
         if let mismatch = hit.mismatch { session.mismatch = mismatch }
         return .bool(hit.stops)
       }
@@ -421,8 +427,10 @@ private var kernelMethods: [CFunction] {
         $0, $1, $2, "cookie_requested(domain, callers)",
         "Takes note of a call of the kernel's iommu_get_dma_cookie() at its entry."
       ) { session, arguments in
-        try session.investigator.cookieRequested(
-          domain: KVA(try arguments.uint64("domain")), callers: try arguments.callers())
+        try session.afterLog {
+          try session.investigator.cookieRequested(
+            domain: KVA(try arguments.uint64("domain")), callers: try arguments.callers())
+        }
         return nil
       }
     },

@@ -474,16 +474,19 @@ private struct AnswerLayout {
     self.size = Int(truncatingIfNeeded: size)
   }
 
-  /// The entry at `place`.
+  /// The entry at `place`. Below its mask an address is the one that was asked for: QEMU's memory layer puts it together
+  /// (`address_space_translate_iommu`), and a device that answers from a cache leaves it out.
   func read(
     at place: HVA, in memory: HostMemory
   ) throws(TargetError) -> (iova: IOVA, answer: RecordedTranslation.Answer) {
     let bytes = try memory.bytes(at: place, count: size)
     func word(_ offset: Int) -> UInt64 { bytes[offset..<offset + 8].reversed().reduce(0) { $0 << 8 | UInt64($1) } }
+    let (asked, mask) = (word(iova), word(mask))
     return (
-      IOVA(word(iova)),
+      IOVA(asked),
       RecordedTranslation.Answer(
-        address: GPA(word(address)), mask: word(mask), access: Access(rawValue: UInt8(word(access) & 3)) ?? .none)
+        address: GPA(word(address) & ~mask | asked & mask), mask: mask,
+        access: Access(rawValue: UInt8(word(access) & 3)) ?? .none)
     )
   }
 }

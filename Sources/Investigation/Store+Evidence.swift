@@ -53,7 +53,7 @@ extension InvestigationStore {
   }
 
   /// Stores which translations this session records from now on, also where the session before recorded the same.
-  func append(watching scopes: [TranslationWatch.Scope]) throws(InvestigationError) {
+  public func append(watching scopes: [TranslationWatch.Scope]) throws(InvestigationError) {
     try write { db in
       let id = try event(db, kind: "fact")
       try db.execute(

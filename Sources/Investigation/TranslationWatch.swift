@@ -3,8 +3,8 @@ public import PageTables
 
 /// A stretch of an investigation in which the device's translations were recorded.
 ///
-/// A session on QEMU's side notes in the file what it records from now on; only by that can be told what a device did not
-/// ask for. What texts tell of translations is never known to be complete.
+/// A session on QEMU's side, and one that follows QEMU's log, notes in the file what it records from now on; only by that can be
+/// told what a device did not ask for. What texts tell of translations is never known to be complete.
 public struct TranslationWatch: Hashable, Sendable {
   /// Which translations: those in a range, those of a requester; nil for any.
   public struct Scope: Hashable, Sendable {
@@ -14,6 +14,11 @@ public struct TranslationWatch: Hashable, Sendable {
     /// A scope.
     public init(iovas: ClosedRange<IOVA>? = nil, requester: RequesterID? = nil) {
       (self.iovas, self.requester) = (iovas, requester)
+    }
+
+    /// Whether a translation is in it.
+    public func covers(_ iova: IOVA, _ requester: RequesterID?) -> Bool {
+      iovas?.contains(iova) ?? true && (self.requester == nil || self.requester == requester)
     }
   }
 
@@ -63,6 +68,6 @@ extension TranslationWatch.Scope {
 }
 
 extension Fact {
-  /// Which translations a session on QEMU's side records from then on.
+  /// Which translations a session records from then on.
   static let translationsRecorded = "translations recorded"
 }

@@ -1,3 +1,4 @@
+public import Evidence
 public import IOMMUModel
 public import Investigation
 public import LinuxKernel
@@ -5,7 +6,7 @@ public import PageTables
 
 extension Structured {
   /// What is known on the kernel's side; what cannot be found out is null, and `unknown` says why.
-  public static func status(_ investigator: Investigator) -> Structured {
+  public static func status(_ investigator: Investigator, log: TraceFollower? = nil) -> Structured {
     var unknown: [Structured] = []
     func told(_ what: String, _ body: () throws -> Structured) -> Structured {
       do { return try body() } catch {
@@ -35,8 +36,12 @@ extension Structured {
       [
         "side": .text(SessionSide.kernel.rawValue), "driver": driver,
         "kernel": .init(banner.map { String($0.split(separator: "\n").first ?? "") }), "paging": .init(paging),
-        "memory": memory, "device": device, "file": file, "unknown": .list(unknown),
+        "memory": memory, "device": device, "log": log.map(self.log) ?? nil, "file": file, "unknown": .list(unknown),
       ])
+  }
+
+  private static func log(_ log: TraceFollower) -> Structured {
+    ["path": .text(log.path), "lines_read": .number(log.lineCount)]
   }
 
   /// What is known on QEMU's side; what cannot be found out is null, and `unknown` says why.

@@ -14,11 +14,18 @@ extension Terminal {
     let profiles = tenants.flatMap { $0.profiles }
     let reader = EvidenceReader(profiles: profiles)
     var extractions: [Extraction] = []
-    for path in paths {
-      extractions.append(reader.read(try EvidenceFile.bytes(at: path), name: path, progress: progress))
+    func read(_ path: String, leavingOut followed: [ClosedRange<Int>] = []) throws(InvestigationError) -> Extraction {
+      let found = reader.read(
+        try EvidenceFile.bytes(at: path), name: path, leavingOut: followed, progress: progress)
       if progress?.isStopped == true { throw WorkProgress.interruption("reading \(path); nothing was added") }
+      return found
     }
+    for path in paths { extractions.append(try read(path)) }
     let store = try open()
+    for (position, path) in paths.enumerated() {
+      let followed = try FollowedLog(path, in: store)
+      if !followed.lines.isEmpty { extractions[position] = try read(path, leavingOut: followed.lines) }
+    }
     let result = try EvidenceImport(extractions, into: store, profiles: profiles)
     return imported(result, into: store, devices: profiles.map(\.device))
   }

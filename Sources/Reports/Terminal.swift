@@ -1,3 +1,4 @@
+public import Evidence
 public import IOMMUModel
 public import Investigation
 public import PageTables
@@ -186,7 +187,7 @@ public enum Terminal {
   }
 
   /// What is known of everything; what cannot be found out says why.
-  public static func status(_ investigator: Investigator) -> String {
+  public static func status(_ investigator: Investigator, log: TraceFollower? = nil) -> String {
     func told(_ body: () throws -> String) -> String { do { return try body() } catch { return "\(error)" } }
     var rows: [[String]] = []
     if (try? investigator.profile()) != nil { rows.append(["side", "the kernel's"]) }
@@ -219,6 +220,7 @@ public enum Terminal {
           + "\(values.byOffset.count) of \(profile.device.registers.count) registers read"
       },
     ])
+    if let log { rows.append(["log", state(log)]) }
     rows.append([
       "file",
       told { try investigator.store.map { try opened($0) } ?? "none open: `iommu open [FILE]`" },

@@ -22,6 +22,9 @@ import Testing
     Unplayed(
       document: "README.md", start: "$ gdb -p $(pidof qemu-system-riscv64)",
       reason: "needs the reader's QEMU; the tutorial plays the same on the lab"),
+    Unplayed(
+      document: "README.md", start: "$ qemu-system-riscv64 -machine virt,iommu-sys=on",
+      reason: "needs a guest with that IOMMU; MainlineLiveTests records one so"),
     Unplayed(document: "docs/tutorial.md", start: "make build guest", reason: "the tests are built already"),
     Unplayed(document: "docs/tutorial.md", start: "make lab", reason: "downloads and builds for twenty minutes"),
   ]

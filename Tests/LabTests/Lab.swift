@@ -13,16 +13,20 @@ struct Lab: Sendable, CustomTestStringConvertible {
   var config = "default"
   var memory = "512M"
   var ram = "file"
+  /// Of the mainline pair: `debian`, or `symbols` for the one with debug information.
+  var qemu = "debian"
   /// More words for the kernel's command line.
   var append = ""
 
   init(
-    _ scenario: String, config: String = "default", memory: String = "512M", ram: String = "file", append: String = ""
+    _ scenario: String, config: String = "default", memory: String = "512M", ram: String = "file",
+    qemu: String = "debian", append: String = ""
   ) {
     self.scenario = scenario
     self.config = config
     self.memory = memory
     self.ram = ram
+    self.qemu = qemu
     self.append = append
   }
 
@@ -36,7 +40,8 @@ struct Lab: Sendable, CustomTestStringConvertible {
   }
 
   private var options: [String] {
-    ["--config", config, "--memory", memory, "--ram", ram] + (append.isEmpty ? [] : ["--append", append])
+    ["--config", config, "--memory", memory, "--ram", ram, "--qemu", qemu]
+      + (append.isEmpty ? [] : ["--append", append])
   }
 
   /// What a GDB on the kernel prints for `commands`; it has the symbols and the plugin, and the machine stands before its

@@ -57,6 +57,7 @@ import Testing
     (["boot", "fixed", "--memory"], "--memory needs a value (see lab/lab help)"),
     (["boot", "fixed", "--memory", "512"], "--memory is a number with M or G, not '512'"),
     (["boot", "fixed", "--ram", "none", "/tmp/x"], "--ram is file or anonymous, not 'none'"),
+    (["boot", "fixed", "--qemu", "own", "/tmp/x"], "--qemu is debian or symbols, not 'own'"),
     (["boot", "fixed", "--config", "all", "/tmp/x"], "--config is default or smp, not 'all'"),
     (["boot", "fixed", "--fast", "/tmp/x"], "unknown option --fast (see lab/lab help)"),
     (["boot", "fixed", "/tmp/x", "--", "-batch"], "boot takes no '--' (see lab/lab help)"),

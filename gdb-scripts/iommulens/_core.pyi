@@ -277,7 +277,8 @@ class Session:
         stack: SupportsIndex | None = None,
         callers: list[str] | tuple[str, ...] | None = None,
     ) -> bool:
-        """Takes note of a call at its entry, after verifying those before it; whether the guest should stop.
+        """Takes note of a call at its entry, after what QEMU's log has and after verifying the calls before it; whether the guest
+        should stop.
 
         `thread` is the debugger's number for the CPU, `stack` its stack pointer: they tell which calls have returned.
         """
@@ -442,6 +443,20 @@ class Session:
 
     def answer(self) -> str | None:
         """What the translation whose entry the user saw came to, or None."""
+
+    def follow_log(
+        self,
+        path: str | PathLike[str] | None = None,
+        first: SupportsIndex | None = None,
+        last: SupportsIndex | None = None,
+        device: str | None = None,
+    ) -> str:
+        """Records what QEMU's device does from its log, by default the one that QEMU was started with: from now on, until
+        unwatch(). Says so.
+        """
+
+    def take_log(self) -> str | None:
+        """Stores what QEMU has written into the log that is followed. What is to be said about the log, or None."""
 
     def flush(self) -> None:
         """Stores the translations seen up to now, so that other sessions see them."""

@@ -3,7 +3,7 @@
 import gdb
 
 from .. import _core
-from . import breakpoints, mi, parameters, terminal, translations
+from . import breakpoints, following, mi, parameters, terminal, translations
 from .arguments import (
     JSON,
     Choice,
@@ -21,7 +21,7 @@ from .arguments import (
     selector,
 )
 from .debugger import Debugger, arguments, frames, names_above, registers, require_guest, stack_pointer, step_in_target
-from .state import absence, ensure_open, follow_target, on_qemu, record_facts, session, settle
+from .state import absence, catch_up, ensure_open, follow_target, on_qemu, record_facts, session, settle
 from .terminal import emit, write
 
 
@@ -56,8 +56,7 @@ class Command(gdb.Command):
         try:
             follow_target()
             session().fit(terminal.width())
-            if on_qemu() and session().is_open():
-                session().flush()
+            catch_up()
             return action()
         except gdb.GdbError as error:
             raise gdb.GdbError(_brief(str(error))) from None
@@ -175,7 +174,7 @@ class Iommu(gdb.Command):
 
     Or attach a second GDB to QEMU's own process, with QEMU's symbols and the same file:
       iommu break translate  stop at the device's next translation
-      iommu record translate record them without stopping
+      iommu record translate record them without stopping; on the kernel, from QEMU's log
       iommu timeline         what both sides have seen, in order
 
     Notes and logs count as well: `iommu import`. Preferences: `help set iommu`. In expressions:
@@ -238,10 +237,12 @@ def _watch(parsed, default_kinds, stop):
                 "Translations are made in QEMU: watch them in a second GDB that is attached to QEMU's process, with the "
                 "same investigation file open."
             )
+        following.refuse_log(parsed)
         ensure_open(parameters.value("file"))
         symbol = translations.install()
         session().watch_translations(stop, first=first, last=last, device=device, limit=limit)
         return symbol
+    following.refuse_log(parsed)
     require_guest()
     session().functions()
     session().watch(kinds, stop, first=first, last=last, device=device, limit=limit)
@@ -303,7 +304,13 @@ class Record(Command):
 
     translate is for the GDB on QEMU, and what is meant there without a kind. Translations that
     follow each other in equal steps, with the same outcome and for the same access, are stored
-    as one run; -limit counts runs."""
+    as one run; -limit counts runs.
+
+    In the GDB on the kernel, translate follows the log into which a QEMU writes its trace of the
+    device (`-trace 'riscv_iommu*' -D FILE`), beside the calls: translations, faults and commands
+    are recorded when the guest stands still at a call, a stop or a command, in their true order.
+    The file is that of QEMU's -D unless -log names another one. -iova and -device choose
+    translations; faults and invalidations are recorded always."""
 
     name = "iommu record"
     grammar = Grammar(
@@ -312,11 +319,15 @@ class Record(Command):
         _DEVICE,
         Option("limit", "record so many", Value("N")),
         Option("callers", "also the functions above each call, which doubles what a call costs"),
+        Option("log", "with translate: the log that QEMU writes; by default that of its -D", File("FILE")),
         instead="off",
     )
     repeats = False
 
     def run(self, parsed):
+        if parsed.words == ["translate"] and not on_qemu():
+            following.follow(parsed)
+            return
         breakpoints.read_callers(bool(parsed.callers))
         if parsed.words == ["off"]:
             _off(False, "Recording stopped.", "Nothing was being recorded.")

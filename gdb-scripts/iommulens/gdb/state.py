@@ -74,6 +74,16 @@ def record_facts():
     session().record_facts("GDB " + gdb.VERSION, source)
 
 
+def catch_up():
+    """Stores what was seen beside the stops: translations, and what QEMU has written into the log that is followed."""
+    if not session().is_open():
+        return
+    if on_qemu():
+        session().flush()
+    else:
+        write(session().take_log())
+
+
 def settle():
     """Verifies the last recorded call if it has returned; prints what it did when the user saw its entry."""
     function = session().pending()
@@ -102,6 +112,7 @@ def _on_stop(event):
             breakpoints.report_problem()
             breakpoints.remove_idle()
             return
+        catch_up()
         own = breakpoints.ours("CallBreakpoint")
         hits = [hit for hit in getattr(event, "breakpoints", []) if hit in own]
         failed = breakpoints.report_problem()
