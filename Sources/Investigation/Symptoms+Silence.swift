@@ -26,19 +26,22 @@ extension Symptoms {
       let faults = try? profile.device.faults(registers: registers, memory: memory, limit: Self.queueLimit),
       let first = faults.first
     else { return nil }
-    let count = counted(faults.count, "fault")
+    let waiting = "\(counted(faults.count, "fault")) \(faults.count == 1 ? "waits" : "wait") in the device's queue"
+    let misrouted = context.state?.faultHandling?.misrouting
     var hypothesis = Diagnosis.Hypothesis(
       cause: .faultsUnheard,
-      title:
-        "faults are silent: \(count) \(faults.count == 1 ? "waits" : "wait") in the device's queue, and nobody has read "
-        + (faults.count == 1 ? "it" : "one"),
+      title: misrouted.map {
+        "faults are silent: the driver listens to source \($0.taken) of \($0.controller), and the device raises \($0.meant)"
+      } ?? "faults are silent: \(waiting), and nobody has read \(faults.count == 1 ? "it" : "one")",
       support: Diagnosis.Support(explained: faults.count, total: faults.count, unit: "queued fault"),
       evidence: [
         "The first is cause \(first.cause) of \(first.requester)\(first.address.map { " at \($0)" } ?? "")."
-      ],
+      ] + (misrouted.map { ["\(waiting).", $0.sentence] } ?? []),
       effects: ["A full queue takes no more. Why the accesses failed is another matter."],
-      remedy:
-        "does the queue's interrupt arrive? How the device sends it (wired or as a message), where that leads, and "
+      remedy: misrouted.map {
+        "the property `interrupts` of \($0.node), which firmware or QEMU writes: \(counted($0.cells, "number")) for each, "
+          + "or an interrupt controller that takes \($0.cells + 1)."
+      } ?? "does the queue's interrupt arrive? How the device sends it (wired or as a message), where that leads, and "
         + "whether the driver's handler runs: `break` at it, /proc/interrupts.")
     if let told = context.log.last(where: { $0.meaning == .fault }) { hypothesis.counterEvidence.append(told.quoted) }
     if let handling = context.state?.faultHandling {
@@ -46,16 +49,6 @@ extension Symptoms {
         handling.interrupt == 0
           ? "The driver has requested no interrupt, so that \(handling.handler) never runs."
           : "The driver has requested interrupt \(handling.interrupt) for \(handling.handler): it was not heard.")
-    }
-    if let misrouted = context.state?.faultHandling?.misrouting {
-      hypothesis.title =
-        "faults are silent: the driver listens to source \(misrouted.taken) of \(misrouted.controller), and the device raises "
-        + "\(misrouted.meant)"
-      hypothesis.evidence.append("\(count) \(faults.count == 1 ? "waits" : "wait") in the device's queue.")
-      hypothesis.evidence.append(misrouted.sentence)
-      hypothesis.remedy =
-        "the property `interrupts` of \(misrouted.node), which firmware or QEMU writes: \(counted(misrouted.cells, "number")) "
-        + "for each, or an interrupt controller that takes \(misrouted.cells + 1)."
     }
     hypothesis.role = .silence
     hypothesis.precedence = 2

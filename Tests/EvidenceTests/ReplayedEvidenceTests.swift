@@ -359,9 +359,9 @@ import XuanTie
 
         26 runs of translations: 24 refused though mapped; 2 answer not seen.
 
-        | IOVA | translations | should lead to | says | verdict | seen |
-        |---|---|---|---|---|---|
-        | `0xfffff000` | 1 | `0x80bd1000` | map #1 | refused though mapped | 3 times |
+        | IOVA | translations | should lead to | says | verdict |
+        |---|---|---|---|---|
+        | `0xfffff000-0xfffff00c` | 20 translations in 8 runs | `0x80bd1000` | map #1 | refused though mapped |
         """))
     #expect(report.contains("\n- The tables are"))
     #expect(report.contains("\n- Calls 120 to 237 are not recorded: "))

@@ -23,9 +23,11 @@ import Testing
         iommulens/_core.pyi
         iommulens/gdb/__init__.py
         iommulens/gdb/arguments.py
+        iommulens/gdb/ask.py
         iommulens/gdb/breakpoints.py
         iommulens/gdb/commands.py
         iommulens/gdb/debugger.py
+        iommulens/gdb/following.py
         iommulens/gdb/functions.py
         iommulens/gdb/mi.py
         iommulens/gdb/parameters.py

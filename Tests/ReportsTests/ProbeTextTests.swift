@@ -115,7 +115,7 @@ import Testing
     func node(_ hasInterrupt: Bool, _ names: [String]) -> KernelState.FaultHandling.Node {
       .init(name: "iommu@2c000000", hasInterrupt: hasInterrupt, interruptNames: names)
     }
-    #expect(heard(nil, nil) == "? not readable")
+    #expect(heard(nil, nil) == "unknown not readable")
     #expect(heard(true, handling(15, node: node(true, ["xmmu"]))) == "pass a handler is installed")
     #expect(heard(false, nil) == "fail no interrupt handler")
     #expect(
@@ -132,9 +132,9 @@ import Testing
         == "fail 0x20 is read for FTVAL, and is IOMMUCAUSE \(place) the device has FTVAL at 0x28.")
     #expect(registers([0x20, 0x28]) == "pass read at 0x20, 0x28 \(place) ")
     #expect(registers([0x28]) == "pass read at 0x28 \(place) ")
-    #expect(registers(nil) == "? not known which are read \(place) ")
+    #expect(registers(nil) == "unknown not known which are read \(place) ")
     #expect(
-      item("fault registers", probe()) == "? not known which are read (driver's interrupt handler) ")
+      item("fault registers", probe()) == "unknown not known which are read (driver's interrupt handler) ")
   }
 
   /// A report of a machine that has both quirks and nothing else wrong.
