@@ -12,8 +12,9 @@ import Testing
       lines: [
         "driver  riscv-iommu, map_range (generic_pt, 7.1 on): riscv_64_map_range has a parameter `len`",
         "device  QEMU 10.0 riscv-iommu at 0x3010000, 20 of 20 registers read",
-        "0000:00:01.0  8     e1000e  1      IOMMU", "pass  registered with the core", "pass  translation on",
-        "pass  kernel configuration", "pass  device table", "pass  DMA through the IOMMU",
+        "0000:00:01.0  8     e1000e  1      IOMMU", "pass  kernel configuration", "pass  registered with the core",
+        "pass  translation on",
+        "pass  device table", "pass  DMA through the IOMMU",
         "-     cache coherency                 there is no .capable", "pass  no fault latched",
         "pass  faults are heard of", "No item fails.", "All ",
         "No cause to name: all ",
