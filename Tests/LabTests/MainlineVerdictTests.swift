@@ -48,9 +48,9 @@ import Testing
       lab: VerdictTests.net("riscv-faults-unread"),
       lines: [
         "fail  no fault latched              cause 13 (read page fault) of 0000:00:01.0 at 0xfffff",
+        "fail  faults are heard of           source 1 of plic@c000000 is listened to, 37 is meant",
         "0xfffff000-0xffffffff  -> 0x80b",
         "1. entries that were right have been cleared by something that was not recorded",
-        "fail  faults are heard of           source 1 of plic@c000000 is listened to, 37 is meant",
         "2. faults are silent: the driver listens to source 1 of plic@c000000, and the device raises 37   (",
         "   for      The first is cause 13 (read page fault) of 0000:00:01.0 at 0xfffff",
         "   for      The driver has requested interrupt ",
