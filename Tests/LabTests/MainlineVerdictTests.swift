@@ -15,7 +15,7 @@ import Testing
         "0000:00:01.0  8     e1000e  1      IOMMU", "pass  kernel configuration", "pass  registered with the core",
         "pass  translation on",
         "pass  device table", "pass  DMA through the IOMMU",
-        "-     cache coherency                 there is no .capable", "pass  no fault latched",
+        "-     cache coherency               there is no .capable", "pass  no fault latched",
         "pass  faults are heard of", "No item fails.", "All ",
         "No cause to name: all ",
       ], nowhere: ["disagree", "\n1. "]),
