@@ -83,5 +83,4 @@ import Testing
     }
     #expect(counts.translations > 20 && counts.invalidations > 2, "\(timeline)")
   }
-
 }
