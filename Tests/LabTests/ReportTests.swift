@@ -24,7 +24,7 @@ import Testing
     for found in [
       // The conclusion, and what to change.
       "**The root is indexed with shift 48, `PGDIR_SHIFT` of the CPU's Sv57; this table is Sv39: 30.**",
-      "what to change:** ../drivers/iommu/xuantie-iommu-map.c:", "compute `vpn2_idx` with shift 30 (Sv39, level 2)",
+      "what to change:** drivers/iommu/xuantie-iommu-map.c:", "compute `vpn2_idx` with shift 30 (Sv39, level 2)",
       // The kernel, its paging mode, QEMU.
       "| Kernel | `Linux version 6.1.", "| CPU paging | Sv57 (satp 0xa", "| QEMU | 7\\.2.",
       // Why.
