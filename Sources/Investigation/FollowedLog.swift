@@ -53,7 +53,7 @@ public struct FollowedLog: Hashable, Sendable {
   /// Forgets the lines: the file is another one.
   public mutating func restart() { (lines, file) = ([], file + 1) }
 
-  /// The fact that keeps it: `followed /home/me/trace.log`.
+  /// The fact that keeps it: `followed /srv/guest/trace.log`.
   public var factName: String { "followed \(path)" }
 
   /// `file 1, lines 3-560, 700-912`; `file 1, no line`.

@@ -66,7 +66,7 @@ extension Investigator {
     let reported = translator.reported(before: before, after: after)
     var faults: [LatchedFault] = []
     if let reported, reported > 0 {
-      let waiting = try? device.faults(registers: after, memory: memory().source, limit: 1 << 20)
+      let waiting = try? device.faults(registers: after, memory: memory().source, limit: Symptoms.queueLimit)
       faults = Array((waiting ?? []).suffix(reported))
     }
     let answer = translator.answer(value)

@@ -230,6 +230,12 @@ public struct Probe {
   }
 
   private static func faultInterrupt(_ heard: Bool?, _ handling: KernelState.FaultHandling?) -> Item {
+    if let misrouted = handling?.misrouting {
+      return Item(
+        state: .fail, name: "faults are heard of",
+        value: "source \(misrouted.taken) of \(misrouted.controller) is listened to, \(misrouted.meant) is meant",
+        place: "driver's irqs, device tree", advice: misrouted.sentence)
+    }
     var value = heard.map { $0 ? "a handler is installed" : "no interrupt handler" } ?? "not readable"
     if heard == false, let node = handling?.node {
       if !node.hasInterrupt {
@@ -237,12 +243,6 @@ public struct Probe {
       } else if let name = handling?.interruptName, !node.interruptNames.contains(name) {
         value += ": asked for by the name \"\(name)\", which \(node.name) does not have"
       }
-    }
-    if let misrouted = handling?.misrouting {
-      return Item(
-        state: .fail, name: "faults are heard of",
-        value: "source \(misrouted.taken) of \(misrouted.controller) is listened to, \(misrouted.meant) is meant",
-        place: "driver's irqs, device tree", advice: misrouted.sentence)
     }
     return Item(
       state: heard.map { $0 ? .pass : .fail } ?? .unknown, name: "faults are heard of", value: value,

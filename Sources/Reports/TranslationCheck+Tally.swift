@@ -25,7 +25,7 @@ extension TranslationCheck {
     fileprivate mutating func add(_ line: Line) {
       let (run, known) = (line.translation, self.line.translation)
       runs += 1
-      translations = translations.addingReportingOverflow(run.count).partialValue
+      translations &+= run.count
       (first, last) = (min(first, run.iova), max(last, run.last))
       if (run.iova, run.count, run.stride) != (known.iova, known.count, known.stride) { isRepetition = false }
     }

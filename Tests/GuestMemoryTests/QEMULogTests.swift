@@ -6,12 +6,12 @@ import Testing
 /// Which log a QEMU writes, by its command line.
 @Suite struct QEMULogTests {
   static func log(_ words: [String]) -> String? {
-    QEMUProcess.log(in: words.map { $0 + "\0" }.joined(), pid: 42) { "/home/me" }
+    QEMUProcess.log(in: words.map { $0 + "\0" }.joined(), pid: 42) { "/srv/guest" }
   }
 
   @Test func theLastOptionCounts() {
     #expect(Self.log(["qemu", "-M", "virt", "-D", "/var/log/trace.log"]) == "/var/log/trace.log")
-    #expect(Self.log(["qemu", "--D", "a", "-D", "logs/b c"]) == "/home/me/logs/b c")
+    #expect(Self.log(["qemu", "--D", "a", "-D", "logs/b c"]) == "/srv/guest/logs/b c")
     #expect(Self.log(["qemu", "-D", "/tmp/%d.log"]) == "/tmp/42.log")
   }
 

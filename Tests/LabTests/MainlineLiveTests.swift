@@ -83,4 +83,67 @@ import Testing
     }
     #expect(counts.translations > 20 && counts.invalidations > 2, "\(timeline)")
   }
+
+  /// The worst line of the tables' side, that of the translations, the cause.
+  static let bothSides: [VerdictTests.Case] = [
+    VerdictTests.Case(
+      lab: symbols("riscv-fixed"), lines: ["All ", "No cause to name: all "],
+      nowhere: ["disagree", "\n1. ", "refused", "wrong", "after"]),
+    VerdictTests.Case(
+      lab: symbols("riscv-napot"),
+      lines: [
+        "0xffff0000-0xffff7fff  8 pages  map #1  device: wrong address",
+        "1. QEMU 10.0 riscv-iommu ignores N in contiguous (Svnapot) entries: it takes 0xffff0000 to 0x80b",
+      ], nowhere: ["\n2. "]),
+  ]
+
+  private static func symbols(_ scenario: String) -> Lab {
+    Lab(scenario, qemu: "symbols", append: "lab.seconds=8 lab.poweroff=1")
+  }
+
+  @Test(arguments: bothSides) func twoDebuggersNameTheCause(scenario: VerdictTests.Case) async throws {
+    let (kernel, qemu) = try await scenario.lab.run(stopped: true) { machine in
+      async let qemu = machine.attach(
+        .qemu,
+        """
+        iommu open $DIR/both.iommulens
+        iommu break translate -limit 1
+        iommu record translate
+        shell touch $DIR/qemu-records
+        continue
+        echo ==== stopped\\n
+        iommu args
+        iommu regs
+        iommu devices
+        finish
+        continue
+        echo ====\\n
+        iommu check
+        iommu diagnose
+        """, within: .seconds(300))
+      try await machine.appears("qemu-records")
+      let kernel = try await machine.attach(
+        .kernel,
+        """
+        iommu open $DIR/both.iommulens
+        iommu record
+        hbreak \(scenario.stop)
+        continue
+        echo ====\\n
+        iommu check
+        iommu diagnose
+        shell kill -INT $(cat $DIR/qemu.pid)
+        """, within: .seconds(280))
+      return (kernel, try await qemu)
+    }
+    for output in [kernel, qemu] {
+      scenario.compare(output.components(separatedBy: "====\n").last ?? "", within: output)
+    }
+    let stopped = VerdictTests.Case(
+      lab: scenario.lab,
+      lines: [
+        "translate   0000:00:01.0 (rsid 8)   ", "0x0    CAPABILITIES  0x78e2cf0f10", "0000:00:01.0  8     ",
+      ])
+    stopped.compare(qemu.components(separatedBy: "==== stopped\n").last ?? "", within: qemu)
+  }
 }

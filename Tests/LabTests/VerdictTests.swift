@@ -62,7 +62,7 @@ import Testing
       lab: net("pgdir-shift"),
       lines: [
         "fail  no fault latched", allMissing, rootShift,
-        "   look at  ../drivers/iommu/xuantie-iommu-map.c:",
+        "   look at  drivers/iommu/xuantie-iommu-map.c:",
       ] + silence(from: 2), nowhere: ["\n4. "]),
     Case(
       lab: net("pgdir-shift", config: "smp"), lines: [allMissing, rootShift] + silence(from: 2), nowhere: ["\n4. "]),

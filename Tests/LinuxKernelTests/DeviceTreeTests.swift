@@ -5,22 +5,10 @@ import Testing
 
 /// A kernel's device tree and the devices that wait in it, at addresses of this test's own.
 @Suite struct DeviceTreeTests {
-  private struct Layout: DriverLayout {
-    func domain(_ domain: KVA, in kernel: KernelMemory) throws(TargetError) -> Domain { throw TargetError("none") }
-    func attachment(_ data: KVA, in kernel: KernelMemory) throws(TargetError) -> DeviceAttachment {
-      throw TargetError("none")
-    }
-    func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA {
-      throw TargetError("none")
-    }
-    func hearsFaults(target: any Target) -> Bool? { true }
-    func faultHandling(target: any Target) -> DriverFaultHandling? {
-      DriverFaultHandling(
-        interrupt: 13, interruptName: nil, interruptIndex: 1, device: KVA(DeviceTreeTests.pointer(0x100)),
-        handler: "handler",
-        registers: nil)
-    }
-  }
+  private static let layout = HandlingLayout(
+    handling: DriverFaultHandling(
+      interrupt: 13, interruptName: nil, interruptIndex: 1, device: KVA(pointer(0x100)), handler: "handler",
+      registers: nil))
 
   private static let members: [(type: String, path: String, offset: UInt64, size: UInt64)] = [
     ("struct device", "of_node", 0, 8), ("struct device", "kobj.name", 8, 8),
@@ -36,7 +24,7 @@ import Testing
   private let memory = SparseMemory()
   private let target = FakeTarget()
 
-  static func pointer(_ place: UInt64) -> UInt64 { 0xff60_0000_0000_0000 + place }
+  private static func pointer(_ place: UInt64) -> UInt64 { 0xff60_0000_0000_0000 + place }
   private func put(_ value: UInt64, at place: UInt64) { memory.write(value, at: GPA(0x8000_0000 + place)) }
   private func put(_ text: String, at place: UInt64) {
     memory.write(Array(text.utf8) + [0], at: GPA(0x8000_0000 + place))
@@ -90,7 +78,7 @@ import Testing
     return KernelInspector(
       target: target, layouts: StructureLayouts(target: target),
       kernel: KernelMemory(memory: memory, linearOffset: 0xff5f_ffff_8000_0000, image: nil, translate: { _ in nil }),
-      driver: Layout(), mapFunction: nil
+      driver: Self.layout, mapFunction: nil
     ).state()
   }
 

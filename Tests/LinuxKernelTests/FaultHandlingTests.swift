@@ -5,20 +5,6 @@ import Testing
 
 /// How the driver of a kernel that ran hears of faults: Fixtures/kernel-log.
 @Suite struct FaultHandlingTests {
-  /// What a tenant knows of its driver.
-  private struct Layout: DriverLayout {
-    let handling: DriverFaultHandling?
-    func domain(_ domain: KVA, in kernel: KernelMemory) throws(TargetError) -> Domain { throw TargetError("none") }
-    func attachment(_ data: KVA, in kernel: KernelMemory) throws(TargetError) -> DeviceAttachment {
-      throw TargetError("none")
-    }
-    func registerBlock(in kernel: KernelMemory, target: any Target) throws(TargetError) -> GPA {
-      throw TargetError("none")
-    }
-    func hearsFaults(target: any Target) -> Bool? { nil }
-    func faultHandling(target: any Target) -> DriverFaultHandling? { handling }
-  }
-
   private let captured: CapturedKernel
   init() throws { captured = try CapturedKernel() }
 
@@ -30,7 +16,7 @@ import Testing
       registers: try target.offset(of: "base", in: "struct xt_iommu_device"))
     return KernelInspector(
       target: target, layouts: StructureLayouts(target: target), kernel: try captured.kernel(),
-      driver: Layout(handling: handling), mapFunction: nil
+      driver: HandlingLayout(handling: handling), mapFunction: nil
     ).state().faultHandling
   }
 
