@@ -6,32 +6,33 @@ extension TranslationCheck {
   /// Runs on one page that came to the same: a device that gets nothing asks for the same again and again, and one that is
   /// refused at one word asks for the next.
   struct Group {
-    /// The first of them.
-    let line: Line
+    /// The one with the lowest address.
+    fileprivate(set) var line: Line
     /// How many runs there are.
     fileprivate(set) var runs = 1
     /// How many translations they have together.
     fileprivate(set) var translations: UInt64
-    /// The lowest address and the highest.
-    fileprivate(set) var first, last: IOVA
+    /// The highest address.
+    fileprivate(set) var last: IOVA
     /// Whether each run asks for the same as the first.
     fileprivate(set) var isRepetition = true
 
     fileprivate init(_ line: Line) {
       self.line = line
-      (translations, first, last) = (line.translation.count, line.translation.iova, line.translation.last)
+      (translations, last) = (line.translation.count, line.translation.last)
     }
 
     fileprivate mutating func add(_ line: Line) {
       let (run, known) = (line.translation, self.line.translation)
       runs += 1
       translations &+= run.count
-      (first, last) = (min(first, run.iova), max(last, run.last))
+      last = max(last, run.last)
       if (run.iova, run.count, run.stride) != (known.iova, known.count, known.stride) { isRepetition = false }
+      if run.iova < known.iova { self.line = line }
     }
 
     /// The addresses: `0xfffff190-0xfffff3fc`, or the first one of a run.
-    var range: String { isRepetition ? "\(line.translation.iova)" : "\(first)-\(last)" }
+    var range: String { "\(line.translation.iova)" + (isRepetition ? "" : "-\(last)") }
 
     /// How many there are: `1 translation`, `16 in steps of 1, 3 times`, `84 translations in 21 runs`.
     var extent: String {

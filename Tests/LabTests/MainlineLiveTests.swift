@@ -142,7 +142,7 @@ import Testing
     let stopped = VerdictTests.Case(
       lab: scenario.lab,
       lines: [
-        "translate   0000:00:01.0 (rsid 8)   ", "0x0    CAPABILITIES  0x78e2cf0f10", "0000:00:01.0  8     ",
+        "translate   0000:00:01.0 (rsid 8)   ", "  0x0    CAPABILITIES  0x78e2cf0f10", "0000:00:01.0  8     ",
       ])
     stopped.compare(qemu.components(separatedBy: "==== stopped\n").last ?? "", within: qemu)
   }

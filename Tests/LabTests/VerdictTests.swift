@@ -7,7 +7,8 @@ import Testing
   /// A scenario, where to stop it, and what must and must not be said there.
   struct Case: Sendable, CustomTestStringConvertible {
     let lab: Lab
-    /// Lines that must be there, one behind the other; each is the beginning of a line.
+    /// Lines that must be there, one behind the other; each is the beginning of a line. A tab stands for what fills a column,
+    /// whose width is that of the longest row; of several lines in one, either may be there.
     let lines: [String]
     /// What may be nowhere.
     var nowhere: [String] = []
@@ -16,13 +17,21 @@ import Testing
 
     var testDescription: String { lab.testDescription }
 
+    private static func pattern(_ line: String) -> String {
+      let either = line.components(separatedBy: "\n").map { line in
+        line.components(separatedBy: "\t").map(NSRegularExpression.escapedPattern).joined(separator: " {2,}")
+      }
+      return "(?:\(either.joined(separator: "|")))"
+    }
+
     /// Records an issue where `said`, a part of `output`, lacks a line or has what may be nowhere.
     func compare(_ said: String, within output: String) {
       var rest = ("\n" + said)[...]
       for line in lines {
         let found =
           line == VerdictTests.allMissing
-          ? rest.firstRange(of: /\n([0-9]+) of [0-9]+ pages disagree: \1 missing\./) : rest.firstRange(of: "\n" + line)
+          ? rest.firstRange(of: /\n([0-9]+) of [0-9]+ pages disagree: \1 missing\./)
+          : rest.range(of: "\n" + Self.pattern(line), options: .regularExpression)
         guard let found else {
           Issue.record("\"\(line)\" is missing:\n\(output)")
           return

@@ -30,6 +30,12 @@ import XuanTie
     #expect(told(run(0x5000), run(0x5000, requester: 16)).count == 2)
   }
 
+  /// Where a row begins is what its other columns are about, whichever run came first.
+  @Test func theLowestAddressSpeaksForThePage() {
+    let check = TranslationCheck([run(0x5190), run(0x5010), run(0x5194)], calls: [], device: XuanTieDevice())
+    #expect(check.groups.map(\.line.translation.iova) == [IOVA(0x5010)])
+  }
+
   @Test func aRepetitionIsSaidToBeOne() {
     #expect(told(run(0x5000)) == ["0x5000 1 translation 1 1"])
     #expect(told(run(0x5000, count: 16, stride: 1)) == ["0x5000 16 in steps of 1 1 16"])
