@@ -12,6 +12,32 @@ import XuanTie
   let workspace: Workspace
   init() throws { workspace = try Workspace() }
 
+  /// As a debugger and a monitor name them, and as a reader looks for them.
+  @Test(
+    arguments: [
+      ("../drivers/iommu/generic_pt/fmt/../iommu_pt.h:934", "drivers/iommu/generic_pt/iommu_pt.h:934"),
+      ("./a/b/../../c.c:1", "c.c:1"), ("../../c.c:1", "c.c:1"), ("/usr/src/a/../c.c:1", "/usr/src/a/../c.c:1"),
+    ])
+  func sourcesByTheirTree(_ told: String, _ kept: String) throws {
+    let scenario = try Scenario(rootShift: 30, path: workspace.file("s.iommulens"))
+    try scenario.investigator.recordFacts(debugger: nil, source: told)
+    #expect(try scenario.investigator.requireStore().facts()[Fact.source] == kept)
+  }
+
+  @Test(
+    arguments: [
+      ("10.0.2Debian 1:10.0.2+ds-2+deb13u1~bpo12+1\r\n", "10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)"),
+      ("9.2.0\r\n", "9.2.0"), ("8.0.0 (v8.0.0-rc1)\r\n", "8.0.0 (v8.0.0-rc1)"), ("unknown command\r\n", nil),
+    ] as [(String, String?)])
+  func versionsOfQEMU(_ told: String, _ kept: String?) throws {
+    let scenario = try Scenario(rootShift: 30, path: workspace.file("v.iommulens"))
+    scenario.target.version = told
+    let investigator = Investigator(target: scenario.target, tenants: Scenario.tenants)
+    try investigator.open(workspace.file("w.iommulens"))
+    try investigator.recordFacts(debugger: nil, source: nil)
+    #expect(try investigator.requireStore().facts()[Fact.emulator] == kept)
+  }
+
   @Test func theScenarioEndsInItsCause() throws {
     let scenario = try Scenario(rootShift: 48, path: workspace.file("a.iommulens"))
     let findings = try scenario.investigator.findings(reason: "test")

@@ -78,12 +78,16 @@ package final class SimulatedTarget: Target {
     return place.map { running.contains($0.stack) } ?? false
   }
 
+  /// What the monitor answers to `info version`; nil for what it does not know.
+  package var version: String?
+
   package func monitor(_ command: String) throws(TargetError) -> String {
     questions.append("monitor \(command)")
     whenMonitored()
     guard hasMonitor else { throw TargetError("The stub has no monitor.") }
     let words = command.split(separator: " ")
     switch words.first {
+    case "info" where words.last == "version" && version != nil: return version ?? ""
     case "info":
       return """
         FlatView #0
