@@ -12,7 +12,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from hostile import SCRIPTS, TOP, Awkward, Draw, Note, callees, limit_resources, shown, supervise  # noqa: E402
+from hostile import SCRIPTS, TOP, Awkward, Draw, Note, callees, impatience, limit_resources, shown, supervise  # noqa: E402
 
 CALLS = 2000
 # Reads that a debugger answers before somebody loses patience.
@@ -205,7 +205,8 @@ class Calls:
             told = [shown(value) for value in positional] + ["%s=%s" % (ascii(name), shown(value)) for name, value in keywords.items()]
             note.write("call %d: %s(%s)" % (number, callee.shown, ", ".join(told)))
             try:
-                self.call(callee, positional, keywords)
+                with impatience([*positional, *keywords.values()] if callee.name == "write_dump" else []):
+                    self.call(callee, positional, keywords)
             except BaseException as error:
                 self.judge(error)
             if callee.name in ("close", "__exit__"):

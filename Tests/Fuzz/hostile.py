@@ -1,6 +1,7 @@
 """What the fuzzers of the Python side share: values that nobody means, a note of what is tried, and processes to try it in."""
 
 import ast
+import contextlib
 import os
 import random
 import re
@@ -228,6 +229,27 @@ class Note:
         os.ftruncate(self.file, len(data))
         # The default of SIGALRM ends the process: a hang is found by the signal that it dies of.
         signal.setitimer(signal.ITIMER_REAL, CALL_SECONDS)
+
+
+SINKS = ("/dev/null", "/dev/zero")
+
+
+@contextlib.contextmanager
+def impatience(values):
+    """Where one of these values is a place that swallows all that is written, and so no file's size limit ends the work, somebody
+    presses Ctrl-C after some seconds: that has to end it."""
+    if not any(isinstance(value, str) and value in SINKS for value in values):
+        yield
+        return
+    earlier = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_VIRTUAL, CALL_SECONDS / 4)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, earlier)
 
 
 def limit_resources():

@@ -29,7 +29,12 @@ import Testing
       Guest.attempts([
         "p $iommu_walk()", "p $iommu_walk(1, 2)", "p $iommu_index(1)", "p $iommu_index({1,2}, 0)", "p $iommu_walk(*0)",
         "set iommu qemu-pid 4294963200", "show iommu qemu-pid",
-      ]) + "\npython print(gdb.execute('iommu \\v', to_string=True).splitlines()[0])")
+      ])
+        + """
+
+        python
+        for prefix in "iommu", "set iommu", "show iommu": print(gdb.execute(prefix + " \\v", to_string=True).splitlines()[0])
+        """)
     #expect(
       output == """
         (gdb) p $iommu_walk()
@@ -47,6 +52,8 @@ import Testing
         (gdb) show iommu qemu-pid
         qemu-pid is 0.
         Decode an IOMMU driver's map calls and check the tables they make.
+        Change what IOMMULens prefers.
+        Show what IOMMULens prefers.
 
         """)
   }

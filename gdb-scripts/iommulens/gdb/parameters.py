@@ -19,8 +19,10 @@ class _Prefix(gdb.Command):
         super().__init__(name, gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
 
     def invoke(self, argument, _from_tty):
-        if argument:
-            raise gdb.GdbError("'%s' is not a preference. `help set iommu` lists them." % argument.split()[0])
+        # Blanks that GDB does not take for such are no word.
+        words = argument.split()
+        if words:
+            raise gdb.GdbError("'%s' is not a preference. `help set iommu` lists them." % words[0])
         gdb.execute("help " + ("set iommu" if "Change" in self.__doc__ else "show iommu"))
 
 
