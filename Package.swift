@@ -25,8 +25,9 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CPrefetch"),
     .target(name: "PageTables", dependencies: ["CPrefetch"], swiftSettings: strict),
+    .target(name: "CMappedFile"),
     .target(name: "CProcessMemory"),
-    .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: strict),
+    .target(name: "GuestMemory", dependencies: ["PageTables", "CMappedFile", "CProcessMemory"], swiftSettings: strict),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: strict),
     .target(
       name: "LinuxKernel", dependencies: ["CZlib", "IOMMUModel", "PageTables", "RISCVInterpreter"],

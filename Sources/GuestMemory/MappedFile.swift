@@ -1,13 +1,12 @@
+import CMappedFile
 import Glibc
 
 /// One whole regular file in this process's address space, read-only and shared with whoever writes it.
 ///
-/// The size is the file's at the time of opening, and no access goes beyond it. What remains: a file that is cut
-/// shorter *afterwards* raises SIGBUS at the next access to the lost part, which ends the program. QEMU never
-/// shortens the file behind guest RAM, nor a core once written; do not do so yourself while it is open here.
+/// The size is the file's at the time of opening, and no access goes beyond it. Where the file is cut shorter afterwards (a core
+/// that is written again, `truncate`), the lost part reads as zeros, and ``MappedFiles/unlessCut(_:)`` tells.
 final class MappedFile: @unchecked Sendable {
-  // Unchecked: the two constants below are all there is; the bytes behind them belong to the guest and change at any
-  // time.
+  // Unchecked: the constants below are all there is; the bytes behind them belong to the guest and change at any time.
   let base: UnsafeRawPointer
   let size: UInt64
   /// As given.
@@ -25,12 +24,20 @@ final class MappedFile: @unchecked Sendable {
     guard let address = mmap(nil, length, PROT_READ, MAP_SHARED, file, 0), address != MAP_FAILED else {
       throw .cannotOpen(path: path, reason: lastSystemError())
     }
+    guard iommulens_guard(address, UInt(length), path) == 0 else {
+      let reason = lastSystemError()
+      munmap(address, length)
+      throw .cannotOpen(path: path, reason: reason)
+    }
     self.base = UnsafeRawPointer(address)
     self.size = UInt64(length)
     self.path = path
   }
 
-  deinit { munmap(UnsafeMutableRawPointer(mutating: base), Int(truncatingIfNeeded: size)) }
+  deinit {
+    iommulens_unguard(base)
+    munmap(UnsafeMutableRawPointer(mutating: base), Int(truncatingIfNeeded: size))
+  }
 
   /// The address in this process of byte `offset`, for a ``RangeTable``.
   func place(_ offset: UInt64) -> UInt64 { UInt64(UInt(bitPattern: base)) &+ offset }

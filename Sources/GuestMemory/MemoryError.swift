@@ -12,6 +12,8 @@ public enum MemoryError: Error, Hashable, Sendable, CustomStringConvertible {
   case malformedCore(path: String, offset: UInt64, reason: String)
   /// A file that ends at `size` bytes, before `needed`, where `what` would end.
   case truncated(path: String, what: String, needed: UInt64, size: UInt64)
+  /// A file that became shorter while it was read.
+  case cutShort(path: String)
   /// A range without bytes, or one that passes the end of the 64-bit address space.
   case badRange(start: GPA, size: UInt64)
   /// A page of a snapshot that is not 4096 bytes at a multiple of 4096.
@@ -55,6 +57,8 @@ public enum MemoryError: Error, Hashable, Sendable, CustomStringConvertible {
     case .truncated(let path, let what, let needed, let size):
       "\(path) is truncated: \(what) ends at byte \(hex(needed)), the file has \(hex(size)). "
         + "Write it again, with room on the disk, and wait until it is complete."
+    case .cutShort(let path):
+      "\(path) was cut shorter while it was read, so there is no answer. Try again when whoever writes it is done."
     case .badRange(let start, let size):
       "A range of \(hex(size)) bytes from \(start) is empty or passes the end of the address space. Correct its start or size."
     case .badPage(let page, let count):

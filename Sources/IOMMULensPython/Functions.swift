@@ -1,4 +1,5 @@
 internal import CPython
+internal import GuestMemory
 
 // How a Swift closure becomes a function, method or class of Python.
 //
@@ -58,7 +59,9 @@ private func bridge(
   }
   do {
     return try CallDepth.deeper {
-      try body(try Arguments(Signature.cached(signature), positional: positional, keywords: keywords)).handedOver()
+      try MappedFiles.unlessCut {
+        try body(try Arguments(Signature.cached(signature), positional: positional, keywords: keywords))
+      }.handedOver()
     }
   } catch {
     Exceptions.current.raise(error)

@@ -10,6 +10,7 @@ struct ResolvedMemory {
   let remote: CallableMemory?
   private let places: [GuestMemoryResolver.Place]?
   private let locate: () throws -> [GuestMemoryResolver.Place]
+  private let lostPages = MappedFiles.lostPages
   private var isCertain = true
 
   /// The memory that `locate` tells of, opened by `open`; where either fails, through the debugger, which `slow` names.
@@ -36,11 +37,12 @@ struct ResolvedMemory {
     isCertain = false
   }
 
-  /// Whether memory still lies where it was found: asked while the guest may have moved it. Where nobody answers, nobody says
-  /// that it moved.
+  /// Whether memory still lies where it was found: asked while the guest may have moved it, and false once a file was cut
+  /// shorter. Where nobody answers, nobody says that it moved.
   ///
   /// Changes nothing: what the debugger does to answer may come back to whoever keeps this value.
   func isCurrent() -> Bool {
+    if lostPages != MappedFiles.lostPages { return false }
     if isCertain { return true }
     guard let now = try? locate() else { return true }
     return now == places

@@ -21,10 +21,13 @@ let package = Package(
     .systemLibrary(name: "CPrefetch"),
     .systemLibrary(name: "CZlib"),
     .systemLibrary(name: "CFuzzer"),
+    .target(name: "CMappedFile"),
     .target(name: "CProcessMemory"),
     .target(name: "Randomness", swiftSettings: instrumented),
     .target(name: "PageTables", dependencies: ["CPrefetch"], swiftSettings: instrumented),
-    .target(name: "GuestMemory", dependencies: ["PageTables", "CProcessMemory"], swiftSettings: instrumented),
+    .target(
+      name: "GuestMemory", dependencies: ["PageTables", "CMappedFile", "CProcessMemory"],
+      swiftSettings: instrumented),
     .target(name: "IOMMUModel", dependencies: ["PageTables"], swiftSettings: instrumented),
     .target(name: "RISCVInterpreter", dependencies: ["PageTables"], swiftSettings: instrumented),
     .target(

@@ -37,6 +37,37 @@ import Testing
         + "outside \(path), which holds 0x80000000-0x8000136f.")
   }
 
+  @Test func aFileThatIsCutShorterIsTold() throws {
+    let path = try folder.file("core", [UInt8](repeating: 7, count: 3 * 4096))
+    let memory = try MappedFileMemory(path: path, base: GPA(0))
+    let before = MappedFiles.lostPages
+    #expect(try MappedFiles.unlessCut { try memory.word(at: GPA(0x2000)) } == 0x0707_0707_0707_0707)
+    try #require(truncate(path, 4096) == 0)
+    #expect(try MappedFiles.unlessCut { try memory.word(at: GPA(0)) } == 0x0707_0707_0707_0707)
+    for address in [0x1000, 0x2000] {
+      #expect(
+        throws: MemoryError.cutShort(path: path),
+        performing: {
+          try MappedFiles.unlessCut { memory.residentPage(GPA(UInt64(address)))?.load(as: UInt64.self) }
+        })
+    }
+    // A page is lost once; what it holds then is zeros.
+    #expect(try MappedFiles.unlessCut { try memory.word(at: GPA(0x2000)) } == 0)
+    #expect(MappedFiles.lostPages >= before + 2)
+  }
+
+  @Test func aBusErrorElsewhereStillEndsTheProgram() async throws {
+    let path = try folder.file("other", [UInt8](repeating: 7, count: 4096))
+    let guarded = try folder.file("guarded", [UInt8](repeating: 7, count: 4096))
+    await #expect(processExitsWith: .signal(SIGBUS)) { [path = path as String, guarded = guarded as String] in
+      let memory = try MappedFileMemory(path: guarded, base: GPA(0))
+      let file = open(path, O_RDONLY)
+      let page = try #require(mmap(nil, 4096, PROT_READ, MAP_SHARED, file, 0))
+      truncate(path, 0)
+      print(page.load(as: UInt8.self), memory)
+    }
+  }
+
   @Test func whatCannotBeMappedIsNamed() throws {
     let empty = try folder.file("empty", [])
     let short = try folder.file("short", [1, 2, 3])
