@@ -28,13 +28,27 @@ final class Wait {
   }
 
   /// Runs `body` for somebody who wants all or nothing: an interruption is thrown as such.
-  static func forAll<Result>(_ body: (WorkProgress) throws -> Result) throws -> Result {
-    try during { wait in
+  static func forAll<Result>(
+    show: ((String?) -> Void)? = nil, _ body: (WorkProgress) throws -> Result
+  ) throws -> Result {
+    try during(show: show) { wait in
       do {
         let result = try body(wait.progress)
         if wait.progress.isStopped { throw Interrupted() }
         return result
       } catch { throw wait.progress.isStopped ? Interrupted() : error }
+    }
+  }
+
+  /// Runs `body`, which may have to wait for another program that writes to the investigation's file.
+  static func forFile<Result>(show: ((String?) -> Void)? = nil, _ body: () throws -> Result) throws -> Result {
+    try forAll(show: show) { progress in
+      // Asked by SQLite on this thread, while it waits within `body`.
+      nonisolated(unsafe) let progress = progress
+      let waiter = InvestigationStore.Waiter {
+        progress.asks("waiting for another program that writes to the investigation", at: 0)
+      }
+      return try InvestigationStore.$waiter.withValue(waiter) { try body() }
     }
   }
 

@@ -75,7 +75,10 @@ let investigationConstructor: CFunction = {
     Where there is no such file, import_texts() makes it. Everything else then raises InvestigationError, as every method
     does after close(). What other processes add meanwhile is seen.
     """
-  ) { arguments in try OfflineInvestigation(path: arguments.path("path")) }
+  ) { arguments in
+    let path = try arguments.path("path")
+    return try Wait.forFile { try OfflineInvestigation(path: path) }
+  }
 }
 
 /// A method of `Investigation`.
@@ -84,7 +87,9 @@ private func investigation(
   _ signature: StaticString, _ documentation: StaticString,
   body: (OfflineInvestigation, Arguments) throws -> PythonValue
 ) -> BorrowedObject? {
-  method(instance, positional, keywords, signature, documentation, body: body)
+  method(instance, positional, keywords, signature, documentation) { investigation, arguments in
+    try Wait.forFile { try body(investigation, arguments) }
+  }
 }
 
 var investigationMethods: [CFunction] {

@@ -4,8 +4,17 @@ import GRDB
 // How an investigation's file is opened, and what can be wrong with it.
 
 extension InvestigationStore {
-  /// Seconds to wait for another process that is writing: a large import is one transaction.
-  private static let patience = 60.0
+  /// How long to wait for another process that is writing: a large import is one transaction.
+  private static let patience = Duration.seconds(60)
+  /// How often to look whether it is done.
+  private static let pause = Duration.milliseconds(20)
+
+  /// Whether to go on waiting, after `pauses` pauses, for another process that is writing.
+  private static func waits(_ pauses: Int) -> Bool {
+    if waiter?.isGone() ?? false || pause * pauses > patience { return false }
+    usleep(UInt32(pause / .microseconds(1)))
+    return true
+  }
 
   /// Opens the file at `path`, or makes it; and why nothing can be added to it, if so.
   static func open(_ path: String) throws -> (DatabaseQueue, readOnly: String?) {
@@ -29,7 +38,7 @@ extension InvestigationStore {
   private static func configuration(isReadOnly: Bool = false) -> Configuration {
     var configuration = Configuration()
     configuration.readonly = isReadOnly
-    configuration.busyMode = .timeout(patience)
+    configuration.busyMode = .callback { waits($0) }
     configuration.label = "investigation"
     configuration.prepareDatabase { db in
       // For files of strangers: nothing in a schema may call what has effects, and a page is looked at before it is used.
@@ -136,7 +145,7 @@ extension InvestigationStore {
   /// Write-ahead log, synchronized at checkpoints: a killed process loses nothing, and an event costs no disk flush.
   private static func setWriteAhead(_ database: DatabaseQueue) throws {
     // The switch does not wait for other processes by itself.
-    let start = ContinuousClock.now
+    var pauses = 0
     while true {
       do {
         try database.writeWithoutTransaction { db in
@@ -144,10 +153,8 @@ extension InvestigationStore {
           try db.execute(sql: "PRAGMA synchronous = NORMAL")
         }
         return
-      } catch let error as DatabaseError
-        where error.resultCode == .SQLITE_BUSY && start.duration(to: .now) < .seconds(patience)
-      {
-        usleep(5000)
+      } catch let error as DatabaseError where error.resultCode == .SQLITE_BUSY && waits(pauses) {
+        pauses += 1
       }
     }
   }
@@ -219,7 +226,8 @@ extension InvestigationStore {
           "\(path) cannot be written: the disk is full. What was recorded before is in it; make room to go on.")
       case .SQLITE_BUSY:
         return InvestigationError(
-          "\(path) cannot be written: another program has been writing to it for \(Int(patience)) seconds. Try again.")
+          "\(path) cannot be written: another program has been writing to it for \(patience.components.seconds) seconds. "
+            + "Try again.")
       case .SQLITE_CORRUPT:
         return InvestigationError("\(path) is damaged: \(why). `sqlite3 \(path) .recover` reads what is left of it.")
       default: return InvestigationError("\(path) cannot be used: \(why).")

@@ -36,6 +36,19 @@ public final class InvestigationStore {
   /// The copy of a file that was deleted or replaced.
   private var copy: String?
 
+  /// Who may end a wait for another process that writes to a file; nil where nobody can.
+  @TaskLocal public static var waiter: Waiter?
+
+  // A structure: Swift 6.3 crashes on a closure as a task-local value where its runtime is linked in.
+  /// Whoever asked for what goes on now.
+  public struct Waiter: Sendable {
+    /// Whether it is wanted no longer: asked again and again during a wait, on the thread that waits.
+    public let isGone: @Sendable () -> Bool
+
+    /// A waiter who is asked this way.
+    public init(isGone: @escaping @Sendable () -> Bool) { self.isGone = isGone }
+  }
+
   /// Opens the investigation at `path`, making it when there is none. Its first event starts a session of `side`, so that
   /// reading leaves no trace. What cannot be written can be read all the same, as it is now.
   public init(path: String, side: String) throws(InvestigationError) {

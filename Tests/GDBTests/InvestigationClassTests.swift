@@ -48,6 +48,33 @@ import Testing
         + "120 1. the root is indexed with shift 48, PG\n")
   }
 
+  /// A wait for another program that writes to the file ends as well, and what was asked for can be asked again.
+  @Test(arguments: Host.all) func aWaitForAnotherProgramCanBeInterrupted(host: Host) async throws {
+    let output = try await run(
+      """
+      import signal, sqlite3, subprocess, time
+      signal.signal(signal.SIGINT, signal.default_int_handler)
+      investigation = start(*pgdir)
+      writing = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('BEGIN IMMEDIATE'); print(flush=True); input()"
+      writer = subprocess.Popen(["python3", "-c", writing, "test.iommulens"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+      writer.stdout.readline()
+      for call in lambda: investigation.import_texts([fixtures + "/field-notes.txt"]), lambda: _core.Investigation("test.iommulens").import_texts([fixtures + "/field-notes.txt"]):
+        os.system(f"(sleep 0.5; kill -INT {os.getpid()}) &")
+        start = time.monotonic()
+        try: print(call())
+        except KeyboardInterrupt as error: print(error, time.monotonic() - start < 30)
+      writer.communicate(b"\\n")
+      print(investigation.import_texts([fixtures + "/field-notes.txt"]).splitlines()[-1])
+      """, in: host)
+    #expect(
+      output == """
+        Interrupted. True
+        Interrupted. True
+        Added to test.iommulens: 5 facts, 5 log lines, 1 map, 4 translations.
+
+        """)
+  }
+
   /// The texts that GDB's commands and the command line give as well.
   @Test(arguments: Host.all) func concludesFromTexts(host: Host) async throws {
     let output = try await run(
