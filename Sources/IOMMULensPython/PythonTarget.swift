@@ -1,3 +1,4 @@
+internal import GuestMemory
 internal import IOMMUModel
 internal import PageTables
 
@@ -9,12 +10,18 @@ final class PythonTarget: Target {
   /// What Python raised to end the whole command (Ctrl-C); such an exception is no answer of the target.
   private var abort: PythonException?
 
+  /// Whether the stub answers, once that was looked at within the command that goes on.
+  private var answers: Result<Void, TargetError>?
+  /// The process behind a connection: to find it takes longer than to look at it.
+  private var peer: (connection: String, found: QEMUProcess?)?
+
   /// The debugger behind `object`.
   init(_ object: PythonReference) { self.object = object }
 
   /// Runs `body`, then throws what ended it from the Python side.
   func rethrowing<Result>(_ body: () throws -> Result) throws -> Result {
     abort = nil
+    answers = nil
     defer { abort = nil }
     do {
       let result = try body()
@@ -28,6 +35,12 @@ final class PythonTarget: Target {
   func ask<Answer>(
     _ method: String, _ arguments: PythonValue..., answer: (PythonReference) throws -> Answer
   ) throws(TargetError) -> Answer {
+    try ask(method, list: arguments, answer: answer)
+  }
+
+  private func ask<Answer>(
+    _ method: String, list arguments: [PythonValue], answer: (PythonReference) throws -> Answer
+  ) throws(TargetError) -> Answer {
     if abort != nil { throw TargetError("Interrupted.") }
     do {
       return try answer(try object.attribute(method).call(arguments))
@@ -39,17 +52,38 @@ final class PythonTarget: Target {
     }
   }
 
+  /// The same for what needs an answer of the stub, which a debugger waits for without end.
+  private func askStub<Answer>(
+    _ method: String, _ arguments: PythonValue..., answer: (PythonReference) throws -> Answer
+  ) throws(TargetError) -> Answer {
+    try requireStub()
+    return try ask(method, list: arguments, answer: answer)
+  }
+
+  /// Throws where the stub's process is stopped. Where there is none, whoever is asked says so.
+  func requireStub() throws(TargetError) {
+    let answers = self.answers ?? stubAnswers()
+    self.answers = answers
+    try answers.get()
+  }
+
+  private func stubAnswers() -> Result<Void, TargetError> {
+    guard let connection = connection() else { return .success(()) }
+    if peer?.connection != connection { peer = (connection, try? QEMUProcess(behind: connection)) }
+    return (peer?.found?.standstill).map { .failure(TargetError($0)) } ?? .success(())
+  }
+
   /// Shows a person who waits how far the work is; nil when there is no more to wait for.
   func showProgress(_ text: String?) {
     try? ask("progress", .init(text)) { _ in }
   }
 
   func evaluate(_ expression: String) throws(TargetError) -> UInt64 {
-    try ask("evaluate", .string(expression)) { try $0.uint64("evaluate()") }
+    try askStub("evaluate", .string(expression)) { try $0.uint64("evaluate()") }
   }
 
   func string(_ expression: String) throws(TargetError) -> String {
-    try ask("string", .string(expression)) { try $0.string("string()") }
+    try askStub("string", .string(expression)) { try $0.string("string()") }
   }
 
   func parameters(of function: String) throws(TargetError) -> [String] {
@@ -63,19 +97,19 @@ final class PythonTarget: Target {
   }
 
   func read(_ address: KVA, count: Int) throws(TargetError) -> [UInt8] {
-    try ask("read_virtual", .init(address), .integer(count)) { try $0.bytes("read_virtual()") }
+    try askStub("read_virtual", .init(address), .integer(count)) { try $0.bytes("read_virtual()") }
   }
 
   func read(_ address: GPA, count: Int) throws(TargetError) -> [UInt8] {
-    try ask("read_physical", .init(address), .integer(count)) { try $0.bytes("read_physical()") }
+    try askStub("read_physical", .init(address), .integer(count)) { try $0.bytes("read_physical()") }
   }
 
   func readPages(_ pages: [GPA]) throws(TargetError) -> [UInt8] {
-    try ask("read_physical_pages", .list(pages.map { .init($0) })) { try $0.bytes("read_physical_pages()") }
+    try askStub("read_physical_pages", .list(pages.map { .init($0) })) { try $0.bytes("read_physical_pages()") }
   }
 
   func write(_ address: GPA, bytes: [UInt8]) throws(TargetError) {
-    try ask("write_physical", .init(address), .bytes(bytes)) { _ in }
+    try askStub("write_physical", .init(address), .bytes(bytes)) { _ in }
   }
 
   func connection() -> String? {
@@ -83,7 +117,7 @@ final class PythonTarget: Target {
   }
 
   func monitor(_ command: String) throws(TargetError) -> String {
-    try ask("monitor", .string(command)) { try $0.string("monitor()") }
+    try askStub("monitor", .string(command)) { try $0.string("monitor()") }
   }
 
   func isInside(_ function: String, _ place: CallPlace?) -> Bool {

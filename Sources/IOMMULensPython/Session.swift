@@ -256,7 +256,11 @@ func session(
   body: (Session, Arguments) throws -> PythonValue
 ) -> BorrowedObject? {
   method(instance, positional, keywords, signature, documentation) { (session: Session, arguments) in
-    try Layout.$width.withValue(session.width) { try session.target.rethrowing { try body(session, arguments) } }
+    try Layout.$width.withValue(session.width) {
+      try session.target.rethrowing {
+        try Wait.forFile(show: session.target.showProgress) { try body(session, arguments) }
+      }
+    }
   }
 }
 
@@ -641,6 +645,7 @@ private var kernelMethods: [CFunction] {
     {
       session($0, $1, $2, "probe(form='text')", "The checklist of an IOMMU's bring-up, as it stands now.") {
         session, arguments in
+        try session.target.requireStub()
         let probe = try session.investigator.probe()
         return try arguments.answer {
           Terminal.probe(probe)

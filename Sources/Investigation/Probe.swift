@@ -133,6 +133,19 @@ public struct Probe {
   }
 
   private static func deviceTable(_ state: KernelState, _ contexts: [DeviceContext]) -> Item {
+    let (place, advice) = (
+      "device table in memory", "attach_dev writes the entry; without one every address passes through."
+    )
+    func item(_ state: Item.State, _ value: String) -> Item {
+      Item(state: state, name: "device table", value: value, place: place, advice: advice)
+    }
+    if state.devices.isEmpty, !state.unknown.isEmpty {
+      // Nobody knows who should be in the table; who is in it is known all the same.
+      let translated = contexts.filter { if case .translated = $0.translation { true } else { false } }
+      return translated.isEmpty
+        ? item(.unknown, "no entry seen, no device known")
+        : item(.pass, "\(counted(translated.count, "device")) with a valid entry")
+    }
     let attached = state.devices.filter { $0.attached != nil }
     let bypassed = attached.filter { device in
       contexts.contains { context in
@@ -140,14 +153,10 @@ public struct Probe {
         return false
       }
     }
-    return Item(
-      state: attached.isEmpty ? .fail : bypassed.isEmpty ? .pass : .fail, name: "device table",
-      value: attached.isEmpty
-        ? "no device is attached"
-        : bypassed.isEmpty
-          ? "\(counted(attached.count, "attached device")) with a valid entry"
-          : "no valid entry for \(bypassed.prefix(3).map(\.name).joined(separator: ", "))",
-      place: "device table in memory", advice: "attach_dev writes the entry; without one every address passes through.")
+    if attached.isEmpty { return item(.fail, "no device is attached") }
+    return bypassed.isEmpty
+      ? item(.pass, "\(counted(attached.count, "attached device")) with a valid entry")
+      : item(.fail, "no valid entry for \(bypassed.prefix(3).map(\.name).joined(separator: ", "))")
   }
 
   private static func dma(_ state: KernelState) -> Item {

@@ -58,7 +58,7 @@ extension Terminal {
     let failed = probe.items.filter { $0.state == .fail }
     lines.append(
       failed.isEmpty
-        ? "No item fails."
+        ? (probe.items.allSatisfy { $0.state == .unknown } ? "No item could be told." : "No item fails.")
         : "\(counted(failed.count, "item")) of \(probe.items.count) \(failed.count == 1 ? "fails" : "fail"):")
     lines += failed.filter { !$0.advice.isEmpty }.map { "  \($0.name): \(printable($0.advice))" }
     return lines.joined(separator: "\n")

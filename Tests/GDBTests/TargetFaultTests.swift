@@ -69,6 +69,19 @@ import Testing
     Fault(
       name: "another-inferior-of-its-own", happens: "add-inferior -no-connection\ninferior 2",
       again: "inferior 1\n" + Fault.onwards),
+    Fault(
+      name: "qemu-stopped", happens: "python os.kill(qemu(), signal.SIGSTOP)\npython becomes('T')",
+      again: "python os.kill(qemu(), signal.SIGCONT)\n" + Fault.onwards),
+    Fault(
+      name: "qemu-stopped-by-a-debugger",
+      happens: """
+        python
+        nothing = subprocess.DEVNULL
+        other = subprocess.Popen(["gdb", "-nx", "-p", str(qemu())], stdin=subprocess.PIPE, stdout=nothing, stderr=nothing)
+        becomes("t")
+        end
+        """, again: "python other.communicate(b'detach\\nquit\\n')\n" + Fault.onwards),
+    Fault(name: "ram-file-cut", happens: "python os.truncate('$DIR/ram', 0x100000)", again: Fault.another),
     Fault(name: "breakpoints-deleted", happens: "delete", again: Fault.onwards),
     Fault(name: "a-breakpoint-deleted", happens: "delete 2", again: Fault.onwards),
     Fault(name: "breakpoints-disabled", happens: "disable", again: Fault.onwards),
@@ -103,6 +116,12 @@ import Testing
       if pid is None: return
       os.kill(pid, signal.SIGKILL)
       while os.path.exists("/proc/%d/root/." % pid): time.sleep(0.01)
+
+    def becomes(state):
+      "Waits until the kernel says so of all of QEMU's threads."
+      threads = "/proc/%d/task" % qemu()
+      while {open("%s/%s/stat" % (threads, one)).read().rpartition(")")[2].split()[0] for one in os.listdir(threads)} != {state}:
+        time.sleep(0.01)
 
     def boot(name, *options):
       ending = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -209,7 +228,8 @@ import Testing
     let plain = told.replacing(#/ *\d+\.\d{6}/#, with: " $TIME").replacing(
       "Connection reset by peer", with: "Broken pipe"
     )
-    .replacing(#/lab/guest/debug: .* Killed .*\n/#, with: "")
+    .replacing(#/lab/guest/debug: .* (Killed|Bus error) .*\n/#, with: "")
+    .replacing(#/kill -CONT \d+/#, with: "kill -CONT $PID")
     try expectKnown(plain, "../faults/\(name).txt")
   }
 }
