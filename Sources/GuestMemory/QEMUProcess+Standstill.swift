@@ -15,12 +15,13 @@ extension QEMUProcess {
         usleep(Self.moment.pause)
         continue
       }
-      let itself = "QEMU, process \(pid) (\(name)), is stopped"
       guard let tracer = Int32(Self.field("TracerPid", of: status)), tracer != 0 else {
-        return "\(itself) and answers nothing: `kill -CONT \(pid)` lets it go on."
+        return "QEMU, process \(pid) (\(name)), is stopped and answers nothing: `kill -CONT \(pid)` lets it go on."
       }
       let tracerName = contents(ofProcFile: "/proc/\(tracer)/comm").map { String($0[...].trimmingSpaces()) }
-      return "\(itself) by process \(tracer) (\(tracerName ?? "not visible")) and answers nothing: continue it there."
+      return
+        "QEMU, process \(pid) (\(name)), is stopped by process \(tracer) (\(tracerName ?? "not visible")) and answers "
+        + "nothing: continue it there."
     }
     return nil
   }

@@ -13,6 +13,7 @@ struct Comparison {
   private let device: any DeviceModel
   private let registers: RegisterValues?
   private let memory: ResidentPages
+  private let verifications: Verifications?
   private let progress: WorkProgress?
   /// Runs of pages that were looked at.
   private var runs = 0
@@ -26,9 +27,10 @@ struct Comparison {
 
   init(
     _ calls: [RecordedCall], _ replay: Replay, _ device: any DeviceModel, _ registers: RegisterValues?,
-    _ memory: ResidentPages, _ progress: WorkProgress?
+    _ memory: ResidentPages, _ verifications: Verifications?, _ progress: WorkProgress?
   ) {
     self.calls = calls
+    self.verifications = verifications
     self.replay = replay
     leaves = Replay.Leaves(replay)
     self.device = device
@@ -95,15 +97,23 @@ struct Comparison {
     while done < pages {
       if isStopped() { break }
       let walk = walk(key.iova + done << 12, root: root, limit: pages - done)
+      var count = walk.pages
       if case .mapped(let found, _, _) = walk.outcome {
+        var tables = Verdict.staleAfterUnmap(found)
+        // An entry that was cleared then is another call's now.
+        if let id = recorded.id, verifications?[id]?.agrees == true {
+          let taker = taker(of: found, root: key.root, from: call, limit: count)
+          count = taker.pages
+          if let call = taker.call { tables = .overwritten(found, by: calls[call].number) }
+        }
         add(
           CrossCheck.Line(
-            call: recorded, iova: walk.iova, length: walk.pages << 12, expected: nil, tables: .staleAfterUnmap(found),
-            device: .agrees, cause: nil))
+            call: recorded, iova: walk.iova, length: count << 12, expected: nil, tables: tables, device: .agrees,
+            cause: nil))
       } else if walk.outcome.isUnrecorded {
-        unrecorded.unmapped &+= walk.pages
+        unrecorded.unmapped &+= count
       }
-      done += walk.pages
+      done += count
     }
     return done
   }

@@ -61,12 +61,15 @@ public struct CrossCheck: Sendable {
   /// Compares everything in `replay` (of `calls`) that lies in `range`.
   ///
   /// `registers` are the device's; nil when they could not be read, and then the device's side says nothing of its own.
-  /// `progress` may stop it: then it is of the pages that were compared up to then.
+  /// `verifications` tell what an unmap left from what came to its place later. `progress` may stop it: then it is of the
+  /// pages that were compared up to then.
   public init(
     _ calls: [RecordedCall], replay: Replay, profile: any DriverProfile, registers: RegisterValues?,
-    memory: any PhysicalMemory, range: ClosedRange<IOVA>? = nil, progress: WorkProgress? = nil
+    memory: any PhysicalMemory, verifications: Verifications? = nil, range: ClosedRange<IOVA>? = nil,
+    progress: WorkProgress? = nil
   ) {
-    var comparison = Comparison(calls, replay, profile.device, registers, ResidentPages(of: memory), progress)
+    var comparison = Comparison(
+      calls, replay, profile.device, registers, ResidentPages(of: memory), verifications, progress)
     let range = range ?? IOVA(0)...IOVA(.max)
     var mappedPages: UInt64 = 0
     var unmappedPages: UInt64 = 0

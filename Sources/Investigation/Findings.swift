@@ -67,7 +67,8 @@ public struct Findings {
     let replay = Replay(finished, profile: profile, progress: progress)
     if progress?.isStopped == true { throw WorkProgress.interruption(Replay.work) }
     check = CrossCheck(
-      finished, replay: replay, profile: profile, registers: registers, memory: memory, progress: progress)
+      finished, replay: replay, profile: profile, registers: registers, memory: memory, verifications: verifications,
+      progress: progress)
     state = try store.kernelState()
     let lines = try store.logLines()
     log = lines.filter { !$0.isOfDevice }
@@ -102,7 +103,7 @@ public struct Findings {
   public func check(in iovas: ClosedRange<IOVA>) -> CrossCheck {
     CrossCheck(
       finished, replay: Replay(finished, profile: profile), profile: profile, registers: registers, memory: memory,
-      range: iovas)
+      verifications: verifications, range: iovas)
   }
 
   /// What the device was not seen to ask for in `iovas`.

@@ -89,6 +89,19 @@ import Testing
     #expect(wrong.tables == .wrongAddress(GPA(0x2_0000_0000)))
   }
 
+  /// What came to a cleared entry later is not what the unmap left.
+  @Test func anEntryThatWasClearedIsAnotherCallsNow() throws {
+    driver.shifts[2] = 48
+    recording.map(domain, 0x0, to: 0x1_0000_0000, count: 2)
+    recording.unmap(domain, 0x0, count: 2)
+    // By this shift, 3 GiB further on are the same entries; and the first page's memory is mapped there again.
+    recording.map(domain, 0xc000_0000, to: 0x1_0000_0000)
+    let line = try #require(recording.check().disagreements.first { !$0.call.call.isMap })
+    #expect(line.tables == .overwritten(GPA(0x1_0000_0000), by: 2))
+    #expect(line.iova == IOVA(0) && line.length == 0x1000 && line.expected == nil)
+    #expect(recording.diagnosis().staleUnmaps == 0)
+  }
+
   @Test func staleAfterUnmap() throws {
     recording.map(domain, 0x1000, to: 0x1_0000_0000, count: 3)
     driver.mistakes = .forgetsToClear

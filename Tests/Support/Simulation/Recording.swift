@@ -60,6 +60,8 @@ package final class Recording {
   package func check(registers: RegisterValues?? = nil, range: ClosedRange<IOVA>? = nil) -> CrossCheck {
     CrossCheck(
       calls, replay: replay(), profile: profile, registers: registers ?? driver.registers, memory: driver.memory,
+      verifications: Verifications(
+        verified.compactMap { call, verification in call.id.map { (call: $0, verification: verification) } }),
       range: range)
   }
 
