@@ -6,13 +6,13 @@ import GRDB
 extension InvestigationStore {
   /// How long to wait for another process that is writing: a large import is one transaction.
   private static let patience = Duration.seconds(60)
-  /// How often to look whether it is done.
-  private static let pause = Duration.milliseconds(20)
+  /// How long to pause at most before looking whether it is done: most writers are done sooner.
+  private static let longestPause = Duration.milliseconds(20)
 
   /// Whether to go on waiting, after `pauses` pauses, for another process that is writing.
   private static func waits(_ pauses: Int) -> Bool {
-    if waiter?.isGone() ?? false || pause * pauses > patience { return false }
-    usleep(UInt32(pause / .microseconds(1)))
+    if waiter?.isGone() ?? false || longestPause * pauses > patience { return false }
+    usleep(UInt32(min(.milliseconds(pauses + 1), longestPause) / .microseconds(1)))
     return true
   }
 
