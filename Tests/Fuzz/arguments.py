@@ -205,7 +205,7 @@ class Calls:
             told = [shown(value) for value in positional] + ["%s=%s" % (ascii(name), shown(value)) for name, value in keywords.items()]
             note.write("call %d: %s(%s)" % (number, callee.shown, ", ".join(told)))
             try:
-                with impatience([*positional, *keywords.values()] if callee.name == "write_dump" else []):
+                with impatience([*positional, *keywords.values()] if callee.name in ("dump", "write_dump") else []):
                     self.call(callee, positional, keywords)
             except BaseException as error:
                 self.judge(error)

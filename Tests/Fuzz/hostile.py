@@ -236,9 +236,9 @@ SINKS = ("/dev/null", "/dev/zero")
 
 @contextlib.contextmanager
 def impatience(values):
-    """Where one of these values is a place that swallows all that is written, and so no file's size limit ends the work, somebody
-    presses Ctrl-C after some seconds: that has to end it."""
-    if not any(isinstance(value, str) and value in SINKS for value in values):
+    """Where one of these values swallows all that is written, and so no file's size limit ends the work, somebody presses Ctrl-C
+    after some seconds: that has to end it."""
+    if not any(value in SINKS if isinstance(value, str) else callable(value) for value in values):
         yield
         return
     earlier = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
