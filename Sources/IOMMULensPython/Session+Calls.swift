@@ -114,6 +114,7 @@ var callMethods: [CFunction] {
         `thread` is the debugger's number for the CPU, `stack` its stack pointer: they tell which calls have returned.
         """
       ) { session, arguments in
+        session.target.noteStop()
         var place: CallPlace?
         if let thread = try arguments.optionalInt("thread"), let stack = try arguments.optionalUInt64("stack") {
           place = CallPlace(thread: thread, stack: stack)
@@ -132,6 +133,7 @@ var callMethods: [CFunction] {
         $0, $1, $2, "cookie_requested(domain, callers)",
         "Takes note of a call of the kernel's iommu_get_dma_cookie() at its entry."
       ) { session, arguments in
+        session.target.noteStop()
         try session.afterLog {
           try session.investigator.cookieRequested(
             domain: KVA(try arguments.uint64("domain")), callers: try arguments.callers())
