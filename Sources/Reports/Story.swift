@@ -119,8 +119,10 @@ extension Story {
           ])
         })
     }
+    // One line more takes no more room than to say that there is one.
+    let opening = lines.count == Self.opening + 1 ? lines.count : Self.opening
     return .object([
-      ("opening", list(lines.prefix(Self.opening))), ("rest", list(lines.dropFirst(Self.opening))),
+      ("opening", list(lines.prefix(opening))), ("rest", list(lines.dropFirst(opening))),
       ("is_cut", .flag(isCut)),
     ])
   }
