@@ -39,6 +39,18 @@ def execute(path):
     return notebook
 
 
+def joined(outputs):
+    """Outputs in which what is printed in one go is one: how often a kernel flushes is a matter of time."""
+    result = []
+    for output in outputs:
+        before = result[-1] if result else None
+        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+            before.text += output.text
+        else:
+            result.append(output)
+    return result
+
+
 def texts(output):
     """What an output says, without times."""
     if output.output_type == "stream":
@@ -62,7 +74,7 @@ def look_alike(one, other):
 def differences(committed, executed):
     """What is not as committed, as lines for a person."""
     for number, (before, after) in enumerate(zip(committed.cells, executed.cells), 1):
-        old, new = before.get("outputs", []), after.get("outputs", [])
+        old, new = joined(before.get("outputs", [])), joined(after.get("outputs", []))
         if len(old) != len(new):
             yield f"cell {number}: {len(new)} outputs, {len(old)} are committed"
         for one, other in zip(old, new):
