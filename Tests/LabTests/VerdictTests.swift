@@ -137,7 +137,7 @@ import Testing
     Case(
       lab: Lab("vfio-pgdir-shift", append: "lab.hold=1"),
       lines: [
-        "3074 of 3074 pages disagree: 2 stale after unmap, 1024 missing, 2048 latched fault.", rootShift,
+        "3074 of 3074 pages disagree: 2 overwritten, 1024 missing, 2048 latched fault.", rootShift,
       ] + silence(from: 2) + [
         "4. a fault that was never cleared hides good mappings: cause 16",
         "   for      An access to 0xc0000000 would latch the same cause again: that is to be repaired first.",
