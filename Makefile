@@ -99,7 +99,8 @@ TIMED := aWholeTableIsOneRange|garbageLengthsAreLeftOut|replaysAreThoseOfSingleP
 test-sanitized: setup
 	@for sanitizer in $(SANITIZERS); do \
 	  flags="--sanitize=$$sanitizer --scratch-path .build/$$sanitizer"; \
-	  $(SWIFT) build $$flags --build-tests && SWIFT_BACKTRACE=enable=no $(SWIFT) test $$flags --skip-build \
+	  $(SWIFT) build $$flags --build-tests && SWIFT_BACKTRACE=enable=no \
+	    TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/thread-sanitizer.supp $(SWIFT) test $$flags --skip-build \
 	    --disable-xctest --filter '$(SUITES)' --skip '$(TIMED)' || exit 1; \
 	done
 
