@@ -44,9 +44,9 @@ static void hand_on(int number, siginfo_t *information, void *context) {
     before.sa_sigaction(number, information, context);
   } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
     before.sa_handler(number);
-  } else {
-    // The access is made again, and ends the program as it would have without this handler; a signal that somebody sent has
-    // to be sent again for that.
+  } else if (before.sa_handler == SIG_DFL || information->si_code > 0) {
+    // The access is made again and ends the program as it would have without this handler, even one that ignores the signal; a
+    // signal that somebody sent has to be sent again for that.
     signal(number, SIG_DFL);
     if (information->si_code <= 0) raise(number);
   }
@@ -78,6 +78,8 @@ static int install(void) {
 }
 
 int iommulens_guard(const void *base, unsigned long length, const char *path) {
+  // A thread's own variables may be allocated at their first use, which must not be in a handler.
+  (void)*(volatile char *)lost;
   pthread_mutex_lock(&changes);
   int result = install();
   struct mapping *mapping = atomic_load(&mappings);

@@ -59,7 +59,7 @@ public struct Verifications: Sendable {
   }
 
   /// What was found right after calls, in the order in which it was found.
-  public init(_ found: some Collection<(call: EventID, verification: Verification)>) {
+  package init(_ found: some Collection<(call: EventID, verification: Verification)>) {
     var collector = Collector(capacity: found.count)
     for (call, verification) in found { collector.add(verification, of: call) }
     self = collector.verifications()

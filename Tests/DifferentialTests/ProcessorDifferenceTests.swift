@@ -193,7 +193,7 @@ import Testing
     }
     Amount.report(setting.testDescription, tables, ends)
     for kind in ["mapped", "mapped elsewhere", "refused"] {
-      #expect(ends[kind] ?? 0 > tables / 20, "\(kind): \(ends)")
+      #expect(ends[kind] ?? 0 > tables / 10, "\(kind): \(ends)")
     }
   }
 

@@ -34,8 +34,7 @@ import Testing
     #expect(matrix.rows.count == Mutation.all.count && matrix.rows.allSatisfy { $0.judged == Self.cases })
     #expect(matrix.falseAlarms == 0, "a harmless case has a hypothesis")
     #expect(Double(matrix.named) >= 0.95 * Double(matrix.judged))
-    // One that is named nine times in ten may well be missed eight times in forty.
-    for row in matrix.rows { #expect(row.named * 4 >= row.judged * 3, "\(row.mutation)") }
+    for row in matrix.rows { #expect(row.named * 10 >= row.judged * 9, "\(row.mutation)") }
   }
 
   /// Forty cases in which the mutation did harm.
